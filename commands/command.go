@@ -1,0 +1,93 @@
+// Package commands decides. A command asks for a change; Decide answers with the events that make it, or with a
+// rejection, and is a pure function of the state, the time and the command.
+//
+// It knows no storage, no network, no clock and no randomness: every replica decides every command by itself and
+// must come to the same bytes. It may import the event vocabulary and a short list of pure standard packages,
+// which test/arch enforces.
+package commands
+
+import "github.com/rollcall/rollcall/log/event"
+
+// Command is an order. The set is closed: each has a number in codec.go and a case in Decide.
+type Command interface{ command() }
+
+// PutKey gives a key a value.
+type PutKey struct {
+	Key         string      `cbor:"1,keyasint"`
+	Value       []byte      `cbor:"2,keyasint,omitempty"`
+	ContentType string      `cbor:"3,keyasint,omitempty"`
+	Flags       uint64      `cbor:"4,keyasint,omitempty"`
+	If          []Condition `cbor:"5,keyasint,omitempty"` // all must hold
+}
+
+// DeleteKey removes one key. Deleting a key that is not there is rejected with CodeNotFound.
+type DeleteKey struct {
+	Key string      `cbor:"1,keyasint"`
+	If  []Condition `cbor:"2,keyasint,omitempty"`
+}
+
+// DeletePrefix removes every key that starts with a prefix, in one commit. Removing nothing is rejected with
+// CodeNotFound; the empty prefix means every key.
+type DeletePrefix struct {
+	Prefix string `cbor:"1,keyasint"`
+}
+
+// Txn runs Then if all conditions hold, Else otherwise; all of the branch happens, in one commit, or none of it.
+type Txn struct {
+	If   []Condition `cbor:"1,keyasint,omitempty"`
+	Then []Operation `cbor:"2,keyasint,omitempty"`
+	Else []Operation `cbor:"3,keyasint,omitempty"`
+}
+
+// Operation is one step of a transaction: exactly one field is set.
+type Operation struct {
+	Put        *PutKey             `cbor:"1,keyasint,omitempty"`
+	Delete     *Target             `cbor:"2,keyasint,omitempty"` // deleting nothing is no fault here, as in etcd
+	Get        *Target             `cbor:"3,keyasint,omitempty"`
+	Register   *RegisterInstance   `cbor:"4,keyasint,omitempty"`
+	Deregister *DeregisterInstance `cbor:"5,keyasint,omitempty"`
+}
+
+// Target names one key, or every key below a prefix.
+type Target struct {
+	Key      string `cbor:"1,keyasint,omitempty"`
+	Prefix   string `cbor:"2,keyasint,omitempty"`
+	IsPrefix bool   `cbor:"3,keyasint,omitempty"` // tells the empty prefix from an empty key
+}
+
+// RegisterInstance says that an instance of a service runs. Registering the same thing again is no event.
+type RegisterInstance struct {
+	Instance event.Instance `cbor:"1,keyasint"`
+}
+
+// DeregisterInstance says that an instance is gone. Removing what is not there is rejected with CodeNotFound.
+type DeregisterInstance struct {
+	Service string `cbor:"1,keyasint"`
+	ID      string `cbor:"2,keyasint"`
+}
+
+// CreateNamespace places a new namespace on a group; it goes to the ledger of event.System. Creating what is
+// there already is no event.
+type CreateNamespace struct {
+	Namespace string `cbor:"1,keyasint"`
+	// Group is where to place it; zero lets the decision take the group that hosts the fewest.
+	Group uint64 `cbor:"2,keyasint,omitempty"`
+}
+
+// OpenNamespace starts a ledger: it goes to the new ledger itself, on the group that CreateNamespace named.
+// Opening what is open already is no event.
+type OpenNamespace struct {
+	Namespace string         `cbor:"1,keyasint"`
+	Cluster   string         `cbor:"2,keyasint"`
+	Placed    event.Revision `cbor:"3,keyasint,omitempty"`
+	Groups    uint64         `cbor:"4,keyasint,omitempty"`
+}
+
+func (PutKey) command()             {}
+func (DeleteKey) command()          {}
+func (DeletePrefix) command()       {}
+func (Txn) command()                {}
+func (RegisterInstance) command()   {}
+func (DeregisterInstance) command() {}
+func (CreateNamespace) command()    {}
+func (OpenNamespace) command()      {}

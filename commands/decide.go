@@ -1,0 +1,108 @@
+package commands
+
+import (
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// Decision is an accepted command: the events to write and what to tell the caller.
+type Decision struct {
+	// Events are the facts to record, in order. None means that the state was already as asked for.
+	Events []event.Body
+	// Answer goes back to the caller. Where it speaks of this very commit it holds revision 0, because the
+	// number is not known yet: Answer.Resolve fills it in.
+	Answer Answer
+}
+
+// Answer is what the caller of an accepted command learns.
+type Answer struct {
+	// Revision is the commit; for a command that had nothing to change, the revision of what is there.
+	Revision event.Revision `cbor:"1,keyasint,omitempty"`
+	// Branch says which branch of a transaction ran, and Failed which of its conditions did not hold.
+	Branch Branch `cbor:"2,keyasint,omitempty"`
+	Failed []int  `cbor:"3,keyasint,omitempty"`
+	// Results has one element for each operation of the branch; a command that is no transaction has one.
+	Results []Result `cbor:"4,keyasint,omitempty"`
+}
+
+// Branch names the branch of a transaction.
+type Branch uint8
+
+// The branches.
+const (
+	NoBranch   Branch = 0
+	BranchThen Branch = 1
+	BranchElse Branch = 2
+)
+
+// Result is what one operation did.
+type Result struct {
+	Revision event.Revision `cbor:"1,keyasint,omitempty"`
+	Created  bool           `cbor:"2,keyasint,omitempty"` // a put or register made something that was not there
+	Deleted  uint64         `cbor:"3,keyasint,omitempty"` // how many keys or instances a delete removed
+	Entries  []event.Entry  `cbor:"4,keyasint,omitempty"` // what a get read
+	Group    uint64         `cbor:"5,keyasint,omitempty"` // where a namespace was placed
+}
+
+// Resolve fills in the number of the commit, once it is known, wherever the answer speaks of it.
+func (a *Answer) Resolve(commit event.Revision) {
+	if a.Revision == 0 {
+		a.Revision = commit
+	}
+	for i := range a.Results {
+		r := &a.Results[i]
+		if r.Revision == 0 {
+			r.Revision = a.Revision
+		}
+		for j := range r.Entries {
+			e := &r.Entries[j]
+			if e.Revision == 0 {
+				e.Revision = commit
+			}
+			if e.CreateRevision == 0 {
+				e.CreateRevision = commit
+			}
+		}
+	}
+}
+
+// Decide answers a command with the events to write, or with a rejection. It is pure: the same state, time and
+// command give the same answer on every replica and in every replay.
+func Decide(s State, now event.Time, ledger string, c Command) (Decision, *Rejection) {
+	if r := Validate(c); r != nil {
+		return Decision{}, r
+	}
+	if open, ok := c.(OpenNamespace); ok {
+		return decideOpenNamespace(s, ledger, open)
+	}
+	if s.Head() == 0 {
+		return Decision{}, reject(CodeUnknownNamespace, "namespace %q is not open here", ledger)
+	}
+	switch c := c.(type) {
+	case PutKey:
+		return decidePut(s, c)
+	case DeleteKey:
+		return decideDelete(s, c)
+	case DeletePrefix:
+		return decideDeletePrefix(s, c)
+	case Txn:
+		return decideTxn(s, now, c)
+	case RegisterInstance:
+		return decideRegister(s, c)
+	case DeregisterInstance:
+		return decideDeregister(s, c)
+	case CreateNamespace:
+		return decideCreateNamespace(s, ledger, c)
+	}
+	return Decision{}, reject(CodeUnknownCommand, "command %T is not known to this version", c)
+}
+
+// one is the decision of a command with a single event and a single result.
+func one(body event.Body, r Result) Decision {
+	return Decision{Events: []event.Body{body}, Answer: Answer{Results: []Result{r}}}
+}
+
+// nothing is the decision of a command that found everything as it asked for, at a revision.
+func nothing(at event.Revision, r Result) Decision {
+	r.Revision = at
+	return Decision{Answer: Answer{Revision: at, Results: []Result{r}}}
+}

@@ -1,0 +1,50 @@
+package commands
+
+import "github.com/rollcall/rollcall/log/event"
+
+func decideOpenNamespace(s State, ledger string, c OpenNamespace) (Decision, *Rejection) {
+	if c.Namespace != ledger {
+		return Decision{}, reject(CodeInvalidNamespace, "an order to open %q came to the ledger of %q", c.Namespace, ledger)
+	}
+	if s.Head() > 0 {
+		return nothing(s.Head(), Result{}), nil
+	}
+	return one(event.NamespaceOpened(c), Result{Created: true}), nil
+}
+
+func decideCreateNamespace(s State, ledger string, c CreateNamespace) (Decision, *Rejection) {
+	if ledger != event.System {
+		return Decision{}, reject(CodeInvalidNamespace, "namespaces are created in %q, not in %q", event.System, ledger)
+	}
+	if n, exists := s.Namespace(c.Namespace); exists {
+		if c.Group != 0 && c.Group != n.Group {
+			return Decision{}, reject(CodeConditionFailed, "namespace %q is on group %d already, not on %d", c.Namespace, n.Group, c.Group)
+		}
+		return nothing(n.Revision, Result{Group: n.Group}), nil
+	}
+	group := c.Group
+	if group > s.Groups() {
+		return Decision{}, reject(CodeInvalidNamespace, "group %d: the cluster has groups 1 to %d", group, s.Groups())
+	}
+	if group == 0 {
+		group = leastLoaded(s)
+	}
+	return one(event.NamespaceCreated{Namespace: c.Namespace, Group: group}, Result{Created: true, Group: group}), nil
+}
+
+// leastLoaded is the group that hosts the fewest namespaces, the lowest among equals. The first group also hosts
+// _system, so it counts one more.
+func leastLoaded(s State) uint64 {
+	hosted := make([]int, s.Groups()+1)
+	hosted[1] = 1
+	for n := range s.Namespaces() {
+		hosted[n.Group]++
+	}
+	best := uint64(1)
+	for g := uint64(2); g <= s.Groups(); g++ {
+		if hosted[g] < hosted[best] {
+			best = g
+		}
+	}
+	return best
+}

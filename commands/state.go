@@ -1,0 +1,25 @@
+package commands
+
+import (
+	"iter"
+
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// State is what a decision may look at: the views of one namespace, as they are after every command before this
+// one. Iteration is in key order, which is part of the contract: map order would differ between replicas.
+type State interface {
+	// Head is the ledger's last revision; zero means that the ledger is not open.
+	Head() event.Revision
+	// Key gives the entry of a key that exists.
+	Key(key string) (event.Entry, bool)
+	// Keys yields every existing entry whose key starts with the prefix, in key order.
+	Keys(prefix string) iter.Seq[event.Entry]
+	// Instance gives the registration of an instance that exists.
+	Instance(service, id string) (event.Registration, bool)
+	// Namespace gives a namespace that exists, Namespaces all of them in name order; Groups is how many groups
+	// the cluster was made with. They are known in the ledger of event.System only.
+	Namespace(name string) (event.Namespace, bool)
+	Namespaces() iter.Seq[event.Namespace]
+	Groups() uint64
+}

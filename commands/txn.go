@@ -1,0 +1,165 @@
+package commands
+
+import (
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/rollcall/rollcall/log/event"
+)
+
+func decideTxn(s State, now event.Time, c Txn) (Decision, *Rejection) {
+	d := Decision{Answer: Answer{Branch: BranchThen, Failed: failing(s, c.If)}}
+	operations := c.Then
+	if len(d.Answer.Failed) > 0 {
+		d.Answer.Branch, operations = BranchElse, c.Else
+	}
+	w := newWorking(s, now)
+	for _, op := range operations {
+		r, rejection := w.run(op)
+		if rejection != nil {
+			return Decision{}, rejection
+		}
+		d.Answer.Results = append(d.Answer.Results, r)
+	}
+	d.Events = w.events
+	if len(d.Events) == 0 {
+		d.Answer.Revision = s.Head() // a transaction that only read shows the state as of the last commit
+	}
+	return d, nil
+}
+
+// working is the state as a transaction sees it while it runs: what was there, with its own writes on top.
+// Entries that it wrote have revision 0, which Answer.Resolve turns into the commit.
+type working struct {
+	State
+	now       event.Time
+	events    []event.Body
+	entries   map[string]*event.Entry       // nil: deleted by this transaction
+	instances map[[2]string]*event.Instance // nil: removed by this transaction
+}
+
+func newWorking(s State, now event.Time) *working {
+	return &working{State: s, now: now, entries: map[string]*event.Entry{}, instances: map[[2]string]*event.Instance{}}
+}
+
+func (w *working) run(op Operation) (Result, *Rejection) {
+	switch {
+	case op.Put != nil:
+		current, exists := w.Key(op.Put.Key)
+		e := put(*op.Put, current)
+		w.events = append(w.events, e)
+		entry := e.Entry(0, w.now)
+		w.entries[e.Key] = &entry
+		return Result{Created: !exists}, nil
+	case op.Delete != nil:
+		return w.delete(*op.Delete), nil
+	case op.Get != nil:
+		return Result{Revision: w.Head(), Entries: w.read(*op.Get)}, nil
+	case op.Register != nil:
+		return w.register(*op.Register), nil
+	case op.Deregister != nil:
+		return w.deregister(*op.Deregister), nil
+	}
+	return Result{}, reject(CodeInvalidTxn, "an operation without a verb")
+}
+
+func (w *working) delete(t Target) Result {
+	doomed := w.read(t)
+	for _, e := range doomed {
+		w.events = append(w.events, event.KeyDeleted{Key: e.Key, Previous: e.Revision})
+		w.entries[e.Key] = nil
+	}
+	return Result{Deleted: uint64(len(doomed))}
+}
+
+func (w *working) read(t Target) []event.Entry {
+	if t.IsPrefix {
+		return slices.Collect(w.Keys(t.Prefix))
+	}
+	if e, ok := w.Key(t.Key); ok {
+		return []event.Entry{e}
+	}
+	return nil
+}
+
+func (w *working) register(c RegisterInstance) Result {
+	at := [2]string{c.Instance.Service, c.Instance.ID}
+	current, exists := w.Instance(at[0], at[1])
+	body, changed := register(c, current, exists)
+	if !changed {
+		return Result{Revision: current.Revision}
+	}
+	w.events = append(w.events, body)
+	w.instances[at] = &c.Instance
+	return Result{Created: !exists}
+}
+
+func (w *working) deregister(c DeregisterInstance) Result {
+	current, exists := w.Instance(c.Service, c.ID)
+	if !exists {
+		return Result{}
+	}
+	w.events = append(w.events, event.InstanceDeregistered{Service: c.Service, ID: c.ID, Previous: current.Revision})
+	w.instances[[2]string{c.Service, c.ID}] = nil
+	return Result{Deleted: 1}
+}
+
+// Key implements State over the transaction's own writes.
+func (w *working) Key(key string) (event.Entry, bool) {
+	if e, mine := w.entries[key]; mine {
+		if e == nil {
+			return event.Entry{}, false
+		}
+		return *e, true
+	}
+	return w.State.Key(key)
+}
+
+// Keys implements State over the transaction's own writes: both sides are in key order and are merged.
+func (w *working) Keys(prefix string) iter.Seq[event.Entry] {
+	mine := make([]string, 0, len(w.entries))
+	for key := range w.entries {
+		if strings.HasPrefix(key, prefix) {
+			mine = append(mine, key)
+		}
+	}
+	slices.Sort(mine)
+	return func(yield func(event.Entry) bool) {
+		own := mine
+		emit := func(key string) bool {
+			e := w.entries[key]
+			return e == nil || yield(*e)
+		}
+		for e := range w.State.Keys(prefix) {
+			for len(own) > 0 && own[0] < e.Key {
+				if !emit(own[0]) {
+					return
+				}
+				own = own[1:]
+			}
+			if len(own) > 0 && own[0] == e.Key {
+				continue // replaced or deleted here: its turn comes with the next key, or at the end
+			}
+			if !yield(e) {
+				return
+			}
+		}
+		for _, key := range own {
+			if !emit(key) {
+				return
+			}
+		}
+	}
+}
+
+// Instance implements State over the transaction's own writes.
+func (w *working) Instance(service, id string) (event.Registration, bool) {
+	if i, mine := w.instances[[2]string{service, id}]; mine {
+		if i == nil {
+			return event.Registration{}, false
+		}
+		return event.Registration{Instance: *i}, true
+	}
+	return w.State.Instance(service, id)
+}

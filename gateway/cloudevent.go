@@ -1,0 +1,156 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// CloudEvent is an event in the form that leaves the server, on every door: CloudEvents 1.0 in JSON.
+//
+// Revision and Commit are decimal strings because CloudEvents integers hold 32 bits.
+type CloudEvent struct {
+	SpecVersion     string `json:"specversion"`
+	ID              string `json:"id"`     // "{namespace}/{revision}"
+	Source          string `json:"source"` // "rollcall/{cluster}/{namespace}"
+	Type            string `json:"type"`
+	Subject         string `json:"subject"`
+	Time            string `json:"time"` // RFC 3339 with nanoseconds
+	DataContentType string `json:"datacontenttype"`
+	Revision        string `json:"revision"`
+	Commit          string `json:"commit"`
+	Actor           string `json:"actor,omitempty"`
+	Reason          string `json:"reason,omitempty"`
+	// Data is the new state, where the event leaves one behind; see the types in this file.
+	Data any `json:"data"`
+}
+
+// KeyData is the data of rollcall.kv.put, and of rollcall.kv.delete with the key and the previous revision only.
+type KeyData struct {
+	Key string `json:"key"`
+	Text
+	ContentType    string `json:"content_type,omitempty"`
+	Flags          uint64 `json:"flags,omitempty"`
+	CreateRevision uint64 `json:"create_revision,omitempty"`
+	Version        uint64 `json:"version,omitempty"`
+	// Previous is the revision of the entry that this one replaced; left out when there was none.
+	Previous uint64 `json:"previous,omitempty"`
+}
+
+// InstanceData is the data of rollcall.service.register, and of rollcall.service.deregister with service, id and
+// the previous revision only.
+type InstanceData struct {
+	Service        string            `json:"service"`
+	ID             string            `json:"id"`
+	Node           string            `json:"node,omitempty"`
+	Address        string            `json:"address,omitempty"`
+	Port           *uint16           `json:"port,omitempty"`
+	Protocol       string            `json:"protocol,omitempty"`
+	Version        string            `json:"version,omitempty"`
+	Tags           []string          `json:"tags,omitempty"`
+	Meta           map[string]string `json:"meta,omitempty"`
+	Weight         *uint16           `json:"weight,omitempty"`
+	Priority       *uint16           `json:"priority,omitempty"`
+	CreateRevision uint64            `json:"create_revision,omitempty"`
+	Previous       uint64            `json:"previous,omitempty"`
+}
+
+// NamespaceData is the data of the rollcall.namespace.* events.
+type NamespaceData struct {
+	Namespace string `json:"namespace"`
+	Group     uint64 `json:"group,omitempty"`
+	Cluster   string `json:"cluster,omitempty"`
+	Placed    uint64 `json:"placed,omitempty"`
+	Groups    uint64 `json:"groups,omitempty"`
+}
+
+// Text is a value in JSON: as text where it can be read as such, in base64 otherwise.
+type Text struct {
+	Value       *string `json:"value,omitempty"`
+	ValueBase64 []byte  `json:"value_base64,omitempty"`
+}
+
+// NewText presents a value. Bytes that are not UTF-8, or hold control characters other than tab and line ends,
+// appear in base64.
+func NewText(value []byte) Text {
+	if isText(value) {
+		s := string(value)
+		return Text{Value: &s}
+	}
+	return Text{ValueBase64: value}
+}
+
+// Bytes is the value itself.
+func (t Text) Bytes() []byte {
+	if t.Value != nil {
+		return []byte(*t.Value)
+	}
+	return t.ValueBase64
+}
+
+func isText(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0x7f {
+			return false
+		}
+	}
+	return utf8.Valid(b)
+}
+
+// FormatTime gives a time in the one form that is used outside: RFC 3339 in UTC with nanoseconds.
+func FormatTime(t event.Time) string { return time.Unix(0, int64(t)).UTC().Format(time.RFC3339Nano) }
+
+// NewCloudEvent presents an event of a namespace.
+func NewCloudEvent(cluster, namespace string, e event.Event) CloudEvent {
+	revision := strconv.FormatUint(uint64(e.Revision), 10)
+	return CloudEvent{
+		SpecVersion: "1.0", ID: namespace + "/" + revision, Source: "rollcall/" + cluster + "/" + namespace,
+		Type: e.Body.Type(), Subject: e.Body.Subject(), Time: FormatTime(e.Time),
+		DataContentType: "application/json", Revision: revision, Commit: strconv.FormatUint(uint64(e.Commit), 10),
+		Actor: e.Actor, Reason: e.Reason, Data: data(e),
+	}
+}
+
+// AppendCloudEvent adds an event's JSON to dst, without a line end.
+func AppendCloudEvent(dst []byte, cluster, namespace string, e event.Event) []byte {
+	buf := bytes.NewBuffer(dst)
+	encoder := json.NewEncoder(buf)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(NewCloudEvent(cluster, namespace, e)); err != nil {
+		panic(fmt.Sprintf("encode %s: %v", e.Body.Type(), err)) // plain fields always encode
+	}
+	b := buf.Bytes()
+	return b[:len(b)-1]
+}
+
+func data(e event.Event) any {
+	switch b := e.Body.(type) {
+	case event.KeySet:
+		entry := b.Entry(e.Commit, e.Time)
+		return KeyData{
+			Key: b.Key, Text: NewText(b.Value), ContentType: b.ContentType, Flags: b.Flags,
+			CreateRevision: uint64(entry.CreateRevision), Version: b.Version, Previous: uint64(b.Previous),
+		}
+	case event.KeyDeleted:
+		return KeyData{Key: b.Key, Previous: uint64(b.Previous)}
+	case event.InstanceRegistered:
+		i := b.Instance
+		return InstanceData{
+			Service: i.Service, ID: i.ID, Node: i.Node, Address: i.Address, Port: &i.Port, Protocol: i.Protocol,
+			Version: i.Version, Tags: i.Tags, Meta: i.Meta, Weight: &i.Weight, Priority: &i.Priority,
+			CreateRevision: uint64(b.Registration(e.Commit, e.Time).CreateRevision), Previous: uint64(b.Previous),
+		}
+	case event.InstanceDeregistered:
+		return InstanceData{Service: b.Service, ID: b.ID, Previous: uint64(b.Previous)}
+	case event.NamespaceOpened:
+		return NamespaceData{Namespace: b.Namespace, Cluster: b.Cluster, Placed: uint64(b.Placed), Groups: b.Groups}
+	case event.NamespaceCreated:
+		return NamespaceData{Namespace: b.Namespace, Group: b.Group}
+	}
+	panic(fmt.Sprintf("event %T has no outside form", e.Body))
+}

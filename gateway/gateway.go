@@ -1,0 +1,101 @@
+// Package gateway holds what the doors share: what they need from a server (Backend), how a fact looks to the
+// outside (CloudEvent), and how a refusal does (Problem).
+//
+// The doors themselves are its children: api is HTTP, notify is NATS. They know no Raft and no Pebble; they never
+// import one another.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/projections"
+)
+
+// Backend is what a door needs from the server behind it. Every method may be called concurrently.
+type Backend interface {
+	// Cluster is the cluster's id, as it stands in every ledger's first event.
+	Cluster() string
+	// Namespaces are the names of the namespaces that this server knows, _system included, sorted.
+	Namespaces() []string
+	// Submit has a command decided, and waits for the outcome. A refusal is a *commands.Rejection; see also
+	// the errors of this package.
+	Submit(ctx context.Context, namespace string, r Request) (commands.Answer, error)
+	// View runs fn on the state of a namespace. What fn gets is valid until it returns.
+	View(ctx context.Context, namespace string, o ReadOptions, fn func(View) error) error
+	// Follow reads a namespace's events from a revision on (0 and 1: from the first), then goes on live. Zero
+	// waiting costs zero work. Close it after use.
+	Follow(namespace string, from event.Revision) (Follower, error)
+	// Head is the last revision that this server has applied; it does not ask the other servers.
+	Head(namespace string) (event.Revision, error)
+}
+
+// Request is a command and who asks for it.
+type Request struct {
+	Command commands.Command
+	Actor   string
+	Reason  string
+}
+
+// ReadOptions say which state a reader wants to see. The zero value is a linearizable read of the present.
+type ReadOptions struct {
+	// Stale reads what this server has, without asking whether it is current.
+	Stale bool
+	// MinRevision waits until this server has applied that revision.
+	MinRevision event.Revision
+	// At is the revision to read as of; AtTime the instant. At most one is set; zero means the present.
+	At     event.Revision
+	AtTime time.Time
+}
+
+// View is the state of a namespace, and how current it is.
+type View struct {
+	projections.View
+	// Staleness is how long ago the state was last known to be current; zero for a linearizable read.
+	Staleness time.Duration
+}
+
+// Follower yields the events of one ledger in order, without gap or repeat. It is used by one goroutine.
+type Follower interface {
+	// Next gives the events that come next, waiting for the first of them. They are whole commits where the
+	// follower began at the start of one. The slice is valid until the next call.
+	Next(ctx context.Context) ([]event.Event, error)
+	// TryNext is Next without the wait: it gives nothing when the follower has read everything there is.
+	TryNext() ([]event.Event, error)
+	// Close releases what the follower holds.
+	Close()
+}
+
+// The errors of a Backend that are no rejections. Compare with errors.Is.
+var (
+	// ErrUnavailable says that no leader could be asked in time: nothing was written.
+	ErrUnavailable = errors.New("no quorum")
+	// ErrOutcomeUnknown says that the time ran out after the command was proposed: it may yet take effect.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
+	// ErrBusy says that too much is waiting already: nothing was written, try again later.
+	ErrBusy = errors.New("too busy")
+	// ErrClosed says that the server is stopping.
+	ErrClosed = errors.New("server is stopping")
+)
+
+// UnknownNamespaceError says that no such namespace exists.
+type UnknownNamespaceError struct{ Namespace string }
+
+// Error implements error.
+func (e UnknownNamespaceError) Error() string {
+	return fmt.Sprintf("namespace %q does not exist", e.Namespace)
+}
+
+// RevisionError says that a read asked for a revision that the ledger has not reached.
+type RevisionError struct {
+	Asked, Head event.Revision
+}
+
+// Error implements error.
+func (e RevisionError) Error() string {
+	return fmt.Sprintf("revision %d does not exist yet; the last one is %d", e.Asked, e.Head)
+}

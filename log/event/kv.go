@@ -1,0 +1,67 @@
+package event
+
+// Entry is a key with its value and what is known about it: the row that the key/value view keeps.
+type Entry struct {
+	Key         string
+	Value       []byte
+	ContentType string // as given with the value; empty when none was given
+	Flags       uint64 // opaque to Rollcall, as in Consul
+	// Revision is the commit that last wrote the key; it is the key's ETag.
+	Revision Revision
+	// CreateRevision is the commit that made the key; it starts anew when a deleted key is made again.
+	CreateRevision Revision
+	// Version counts the writes since CreateRevision, from 1.
+	Version uint64
+	Time    Time
+}
+
+// KeySet says that a key has a value. It holds the whole new state, so that a fold only copies.
+type KeySet struct {
+	Key         string `cbor:"1,keyasint"`
+	Value       []byte `cbor:"2,keyasint"`
+	ContentType string `cbor:"3,keyasint,omitempty"`
+	Flags       uint64 `cbor:"4,keyasint,omitempty"`
+	// CreateRevision is zero where the key is made by this very commit (whose number is not known until the
+	// whole command has been decided).
+	CreateRevision Revision `cbor:"5,keyasint,omitempty"`
+	Version        uint64   `cbor:"6,keyasint"`
+	// Previous is the revision of the entry that this one replaces; zero when there was none.
+	Previous Revision `cbor:"7,keyasint,omitempty"`
+}
+
+// Kind implements Body.
+func (KeySet) Kind() Kind { return KindKeySet }
+
+// Type implements Body.
+func (KeySet) Type() string { return "rollcall.kv.put" }
+
+// Subject implements Body.
+func (e KeySet) Subject() string { return KeySubject(e.Key) }
+
+// Entry is the state that the event leaves behind, as of the commit it belongs to.
+func (e KeySet) Entry(commit Revision, at Time) Entry {
+	created := e.CreateRevision
+	if created == 0 {
+		created = commit
+	}
+	return Entry{
+		Key: e.Key, Value: e.Value, ContentType: e.ContentType, Flags: e.Flags,
+		Revision: commit, CreateRevision: created, Version: e.Version, Time: at,
+	}
+}
+
+// KeyDeleted says that a key is gone.
+type KeyDeleted struct {
+	Key string `cbor:"1,keyasint"`
+	// Previous is the revision of the entry that was deleted.
+	Previous Revision `cbor:"2,keyasint"`
+}
+
+// Kind implements Body.
+func (KeyDeleted) Kind() Kind { return KindKeyDeleted }
+
+// Type implements Body.
+func (KeyDeleted) Type() string { return "rollcall.kv.delete" }
+
+// Subject implements Body.
+func (e KeyDeleted) Subject() string { return KeySubject(e.Key) }

@@ -1,0 +1,21 @@
+package event
+
+// The size bounds of everything that a client can send. Each has its own clear refusal, in package commands.
+const (
+	KeyBytesMax         = 1024      // a key, in bytes of UTF-8
+	KeySegmentsMax      = 128       // segments of a key, split at "/"
+	ValueBytesMax       = 512 << 10 // a value
+	ContentTypeBytesMax = 256       // a value's content type
+	TxnOperationsMax    = 512       // operations in each branch of a transaction, and its conditions
+	TxnBytesMax         = 2 << 20   // keys and values of a transaction together
+	NameBytesMax        = 255       // names of services, instances and nodes; an address; a tag
+	TagsMax             = 64        // tags of an instance
+	MetaEntriesMax      = 64        // metadata entries of an instance
+	MetaBytesMax        = 8 << 10   // metadata of an instance together
+	ReasonBytesMax      = 1024      // a reason given for a change
+	ActorBytesMax       = 256       // an actor's name
+	IdempotencyKeyMax   = 128       // an idempotency key, in bytes
+	NamespaceBytesMax   = 63        // a namespace name
+	ListEntriesMax      = 10_000    // entries in one page of a list
+	CommitEventsMax     = 100_000   // events in one commit, so that no delete of a prefix stalls a replica
+)

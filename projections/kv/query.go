@@ -1,0 +1,96 @@
+package kv
+
+import (
+	"bytes"
+	"iter"
+	"strings"
+
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// Get gives the entry of a key.
+func Get(r store.Reader, key string) (event.Entry, bool) {
+	row, ok := r.Get(store.TableKV, []byte(key))
+	if !ok {
+		return event.Entry{}, false
+	}
+	return decode([]byte(key), row), true
+}
+
+// Scan yields the entries whose key starts with prefix and is not below from, in key order.
+func Scan(r store.Reader, prefix, from string) iter.Seq[event.Entry] {
+	return func(yield func(event.Entry) bool) {
+		for key, row := range r.Scan(store.TableKV, []byte(prefix), []byte(from)) {
+			if !yield(decode(key, bytes.Clone(row))) {
+				return
+			}
+		}
+	}
+}
+
+// Query asks for one page of a list.
+type Query struct {
+	Prefix    string
+	After     string // the page begins behind this key or subtree; empty for the first page
+	Separator string // keys that hold it behind the prefix appear once, as their subtree; empty for none
+	Limit     int    // at least 1
+}
+
+// Item is one element of a page: an entry, or a subtree where Entry is nil.
+type Item struct {
+	Key   string // a subtree's ends in the separator
+	Entry *event.Entry
+}
+
+// List gives one page, and the key to give as After for the next one; next is empty at the end.
+func List(r store.Reader, q Query) (items []Item, next string) {
+	from := q.Prefix
+	if q.After != "" && q.After >= q.Prefix {
+		from = behind(q.After, q.Separator)
+	}
+	for {
+		subtree := ""
+		for e := range Scan(r, q.Prefix, from) {
+			if len(items) == q.Limit {
+				return items, items[len(items)-1].Key
+			}
+			if name, ok := subtreeOf(e.Key, q.Prefix, q.Separator); ok {
+				items = append(items, Item{Key: name})
+				subtree = name
+				break // everything else below it is skipped by seeking
+			}
+			items = append(items, Item{Key: e.Key, Entry: &e})
+		}
+		if subtree == "" {
+			return items, ""
+		}
+		if from = behind(subtree, q.Separator); from == "" {
+			return items, ""
+		}
+	}
+}
+
+// behind is the least key that is not name and, where name is a subtree, not below it.
+func behind(name, separator string) string {
+	if separator == "" || !strings.HasSuffix(name, separator) {
+		return name + "\x00"
+	}
+	for i := len(name) - 1; i >= 0; i-- {
+		if name[i] < 0xff {
+			return name[:i] + string([]byte{name[i] + 1})
+		}
+	}
+	return ""
+}
+
+func subtreeOf(key, prefix, separator string) (string, bool) {
+	if separator == "" {
+		return "", false
+	}
+	i := strings.Index(key[len(prefix):], separator)
+	if i < 0 {
+		return "", false
+	}
+	return key[:len(prefix)+i+len(separator)], true
+}

@@ -1,0 +1,72 @@
+// Package namespaces is the view of _system's ledger that says which namespaces exist and which group hosts each.
+//
+// It is decisive, as package kv is.
+package namespaces
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// groupsKey is the one row of TableSystem so far: how many groups the cluster was made with.
+var groupsKey = []byte("groups")
+
+// Fold applies an event to the view; events of other families change nothing.
+func Fold(w store.Writer, e event.Event) {
+	switch b := e.Body.(type) {
+	case event.NamespaceOpened:
+		if b.Namespace == event.System {
+			w.Set(store.TableSystem, groupsKey, binary.AppendUvarint(nil, b.Groups))
+		}
+	case event.NamespaceCreated:
+		row := binary.AppendUvarint(nil, b.Group)
+		row = binary.AppendUvarint(row, uint64(e.Commit))
+		w.Set(store.TableNamespaces, []byte(b.Namespace), binary.AppendUvarint(row, uint64(e.Time)))
+	}
+}
+
+func decode(name, row []byte) event.Namespace {
+	var n [3]uint64
+	for i := range n {
+		v, size := binary.Uvarint(row)
+		if size <= 0 {
+			panic(&store.Fault{Op: "decode a row", Err: fmt.Errorf("the row of namespace %q is cut short", name)})
+		}
+		n[i], row = v, row[size:]
+	}
+	return event.Namespace{Name: string(name), Group: n[0], Revision: event.Revision(n[1]), Time: event.Time(n[2])}
+}
+
+// Get gives one namespace.
+func Get(r store.Reader, name string) (event.Namespace, bool) {
+	row, ok := r.Get(store.TableNamespaces, []byte(name))
+	if !ok {
+		return event.Namespace{}, false
+	}
+	return decode([]byte(name), row), true
+}
+
+// All yields every namespace, in name order. _system itself is not among them: it is always on the first group.
+func All(r store.Reader) iter.Seq[event.Namespace] {
+	return func(yield func(event.Namespace) bool) {
+		for name, row := range r.Scan(store.TableNamespaces, nil, nil) {
+			if !yield(decode(name, row)) {
+				return
+			}
+		}
+	}
+}
+
+// Groups is how many groups the cluster was made with; zero outside _system's ledger.
+func Groups(r store.Reader) uint64 {
+	row, ok := r.Get(store.TableSystem, groupsKey)
+	if !ok {
+		return 0
+	}
+	n, _ := binary.Uvarint(row)
+	return n
+}

@@ -1,0 +1,68 @@
+// Package projections folds events into views and reads them.
+//
+// A view can always be thrown away and folded again from the ledger, to the same bytes. Views that decisions read
+// (kv, registry, namespaces) are folded in the very batch that writes the events; views that only readers use
+// (names) follow the tail in memory.
+//
+// It knows no transport and no Raft: it is given a reader and writer of rows.
+package projections
+
+import (
+	"iter"
+
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+	"github.com/rollcall/rollcall/projections/kv"
+	"github.com/rollcall/rollcall/projections/namespaces"
+	"github.com/rollcall/rollcall/projections/registry"
+)
+
+// Fold applies an event to every view that is folded in the write batch.
+func Fold(w store.Writer, e event.Event) {
+	kv.Fold(w, e)
+	registry.Fold(w, e)
+	namespaces.Fold(w, e)
+}
+
+// View is the state of one namespace at one revision. It has the methods that commands.State asks for.
+type View struct {
+	rows store.Reader
+	head event.Revision
+}
+
+// NewView reads the rows of a ledger whose last visible revision is head.
+func NewView(rows store.Reader, head event.Revision) View { return View{rows: rows, head: head} }
+
+// Head is the revision that the view shows.
+func (v View) Head() event.Revision { return v.head }
+
+// Key gives the entry of a key.
+func (v View) Key(key string) (event.Entry, bool) { return kv.Get(v.rows, key) }
+
+// Keys yields the entries whose key starts with prefix, in key order.
+func (v View) Keys(prefix string) iter.Seq[event.Entry] { return kv.Scan(v.rows, prefix, "") }
+
+// List gives one page of a list of keys.
+func (v View) List(q kv.Query) (items []kv.Item, next string) { return kv.List(v.rows, q) }
+
+// Instance gives one registration.
+func (v View) Instance(service, id string) (event.Registration, bool) {
+	return registry.Get(v.rows, service, id)
+}
+
+// Instances yields a service's registrations in the order of their ids; the empty service means all services.
+func (v View) Instances(service string) iter.Seq[event.Registration] {
+	if service == "" {
+		return registry.All(v.rows)
+	}
+	return registry.Instances(v.rows, service)
+}
+
+// Namespace gives one namespace; only _system's view knows any.
+func (v View) Namespace(name string) (event.Namespace, bool) { return namespaces.Get(v.rows, name) }
+
+// Namespaces yields all namespaces in name order; only _system's view knows any.
+func (v View) Namespaces() iter.Seq[event.Namespace] { return namespaces.All(v.rows) }
+
+// Groups is how many groups the cluster was made with; only _system's view knows.
+func (v View) Groups() uint64 { return namespaces.Groups(v.rows) }

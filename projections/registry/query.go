@@ -1,0 +1,36 @@
+package registry
+
+import (
+	"iter"
+
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// Get gives the registration of one instance.
+func Get(r store.Reader, service, id string) (event.Registration, bool) {
+	at := key(service, id)
+	b, ok := r.Get(store.TableInstances, at)
+	if !ok {
+		return event.Registration{}, false
+	}
+	return decode(at, b), true
+}
+
+// Instances yields the instances of a service in the order of their ids.
+func Instances(r store.Reader, service string) iter.Seq[event.Registration] {
+	return scan(r, key(service, ""))
+}
+
+// All yields every instance, in the order of service and id.
+func All(r store.Reader) iter.Seq[event.Registration] { return scan(r, nil) }
+
+func scan(r store.Reader, prefix []byte) iter.Seq[event.Registration] {
+	return func(yield func(event.Registration) bool) {
+		for k, b := range r.Scan(store.TableInstances, prefix, nil) {
+			if !yield(decode(k, b)) {
+				return
+			}
+		}
+	}
+}
