@@ -1,0 +1,142 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// Update implements Raft's interface: it applies committed entries. Everything that they change goes into one
+// batch, so how many entries come in one call makes no difference to what is written.
+//
+// An error from here stops the replica before anything of the batch is visible.
+func (m *Machine) Update(entries []sm.Entry) (_ []sm.Entry, err error) {
+	defer store.Catch(&err)
+	a := &applying{machine: m, batch: m.db.NewBatch(), touched: map[string]*touched{}}
+	defer func() { err = errors.Join(err, a.batch.Close()) }()
+	for i := range entries {
+		entries[i].Result = a.entry(entries[i].Cmd)
+	}
+	a.batch.SetApplied(entries[len(entries)-1].Index)
+	for _, name := range a.order {
+		l := a.touched[name].ledger
+		a.batch.SetHead(l.ID, l.Head)
+	}
+	if err := a.batch.Commit(); err != nil {
+		return nil, err
+	}
+	a.publish(entries[len(entries)-1].Index)
+	return entries, nil
+}
+
+// applying is one call of Update.
+type applying struct {
+	machine *Machine
+	batch   *store.Batch
+	touched map[string]*touched // the ledgers that got events
+	order   []string            // their names, in the order in which they got their first
+	scratch []byte
+}
+
+type touched struct {
+	ledger *ledger
+	events []event.Event
+}
+
+// Result values of an entry, for its proposer. Result.Data holds one reply for each command.
+const (
+	ResultApplied   = 0
+	ResultMalformed = 1
+)
+
+func (a *applying) entry(cmd []byte) sm.Result {
+	commands, err := DecodeEntry(cmd)
+	if err != nil {
+		// Every replica comes to the same verdict about the same bytes, so skipping them is deterministic.
+		return sm.Result{Value: ResultMalformed}
+	}
+	var replies []byte
+	for _, c := range commands {
+		replies = appendFrame(replies, a.command(c))
+	}
+	return sm.Result{Value: ResultApplied, Data: replies}
+}
+
+func (a *applying) command(c Command) []byte {
+	l := a.machine.ledgers[c.Ledger]
+	if l == nil {
+		l = &ledger{Ledger: store.Ledger{ID: a.machine.nextID, Name: c.Ledger}}
+	}
+	now := max(c.Time, l.Head.Time)
+	rows := a.batch.Ledger(l.ID)
+	bodies, reply := a.machine.config.Domain.Decide(rows, Situation{Ledger: c.Ledger, Head: l.Head.Revision, Now: now}, c.Body)
+	if len(bodies) == 0 {
+		return reply(l.Head.Revision)
+	}
+	if l.Head.Revision == 0 {
+		a.machine.ledgers[c.Ledger] = l
+		a.machine.nextID++
+		a.batch.NameLedger(l.ID, l.Name)
+	}
+	commit := l.Head.Revision + event.Revision(len(bodies))
+	rows.Begin(commit)
+	t := a.touch(l)
+	for _, body := range bodies {
+		e := event.Event{
+			Revision: l.Head.Revision + 1, Commit: commit, Time: now,
+			Actor: c.Actor, Reason: c.Reason, Body: body,
+		}
+		a.append(l, e)
+		a.machine.config.Domain.Fold(rows, e)
+		t.events = append(t.events, e)
+	}
+	return reply(commit)
+}
+
+// append records one event and its hashes, and moves the ledger's head.
+func (a *applying) append(l *ledger, e event.Event) {
+	a.scratch = event.Append(a.scratch[:0], e)
+	a.batch.AppendEvent(l.ID, e.Revision, a.scratch)
+	a.batch.AppendHashes(l.ID, l.Head.Leaves, l.frontier.Append(a.scratch))
+	l.Head = store.Head{Revision: e.Revision, Time: e.Time, Leaves: l.frontier.Size()}
+}
+
+func (a *applying) touch(l *ledger) *touched {
+	t := a.touched[l.Name]
+	if t == nil {
+		t = &touched{ledger: l}
+		a.touched[l.Name] = t
+		a.order = append(a.order, l.Name)
+	}
+	return t
+}
+
+// publish lets readers see the batch, and then tells them.
+func (a *applying) publish(index uint64) {
+	m := a.machine
+	m.mu.Lock()
+	m.applied = index
+	for name, t := range a.touched {
+		m.published[name] = t.ledger.Ledger
+	}
+	m.mu.Unlock()
+	if m.config.Publish == nil {
+		return
+	}
+	for _, name := range a.order {
+		m.config.Publish(name, a.touched[name].events)
+	}
+}
+
+// Check panics when a ledger's head and its Merkle tree disagree: tests call it after every step.
+func (m *Machine) Check() {
+	for name, l := range m.ledgers {
+		if l.Head.Leaves != l.frontier.Size() {
+			panic(fmt.Sprintf("ledger %q has %d leaves in its head and %d in its tree", name, l.Head.Leaves, l.frontier.Size()))
+		}
+	}
+}

@@ -1,0 +1,175 @@
+// Package machine is the replicated state machine of one Raft group: it takes committed entries, has their commands
+// decided, and writes events, Merkle hashes, rows and the applied index in one batch.
+//
+// It knows no event's meaning (a Domain decides and folds), no namespaces' placement and no network. It sees no
+// clock: time comes with the commands.
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
+	"github.com/rollcall/rollcall/log/audit"
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// Domain gives commands and events their meaning. Its methods are pure: the same arguments give the same results on
+// every replica, in every batching and in every replay.
+type Domain interface {
+	// Decide answers a command with the events that it makes, none when it is refused or changes nothing, and
+	// with what to tell the caller, given the commit that the events got (the head's revision when there are
+	// none).
+	Decide(rows store.Reader, at Situation, command []byte) (events []event.Body, reply func(commit event.Revision) []byte)
+	// Fold applies an event to the rows. It cannot refuse.
+	Fold(rows store.Writer, e event.Event)
+}
+
+// Situation is where and when a command is decided.
+type Situation struct {
+	Ledger string
+	Head   event.Revision // the ledger's last revision; zero while it is not open
+	Now    event.Time     // not before the ledger's last event
+}
+
+// Config says what a machine works with.
+type Config struct {
+	Dir    string // where its database lives; nobody else uses it
+	Marker string // file that remembers the last synced index outside of Dir, see marker.go
+	Store  store.Options
+	Domain Domain
+	Logger *slog.Logger
+	// Publish is told the events of each ledger right after they became readable, in order. It must not wait.
+	Publish func(ledger string, events []event.Event)
+}
+
+// Machine is the state machine of one group. Its reads may be called concurrently with everything.
+type Machine struct {
+	config Config
+
+	// swap is held for writing while a snapshot replaces db, and for reading while somebody reads db.
+	swap sync.RWMutex
+	db   *store.DB
+
+	// mu guards published: where each ledger ends for readers. It moves after a batch has become readable.
+	mu        sync.RWMutex
+	published map[string]store.Ledger
+	applied   uint64
+
+	// ledgers and nextID belong to the goroutine that applies.
+	ledgers map[string]*ledger
+	nextID  store.LedgerID
+}
+
+// ledger is what appending to a ledger needs.
+type ledger struct {
+	store.Ledger
+	frontier audit.Frontier
+}
+
+var _ sm.IOnDiskStateMachine = (*Machine)(nil)
+
+// New opens a machine's database, and makes it where there is none. It refuses a state that is older than what
+// this machine had synced (ErrStateLost).
+func New(c Config) (*Machine, error) {
+	m := &Machine{config: c}
+	db, err := m.openCurrent()
+	if err != nil {
+		return nil, err
+	}
+	if err := m.load(db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	if err := m.checkMarker(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return m, nil
+}
+
+// load takes db as the machine's state.
+func (m *Machine) load(db *store.DB) error {
+	applied, err := db.Applied()
+	if err != nil {
+		return err
+	}
+	ledgers, err := db.Ledgers()
+	if err != nil {
+		return err
+	}
+	loaded, published, nextID := map[string]*ledger{}, map[string]store.Ledger{}, store.LedgerID(1)
+	for _, l := range ledgers {
+		f, err := audit.Load(l.Head.Leaves, func(leaf uint64) ([]byte, error) { return db.Hashes(l.ID, leaf) })
+		if err != nil {
+			return fmt.Errorf("load the Merkle tree of ledger %q: %w", l.Name, err)
+		}
+		loaded[l.Name], published[l.Name] = &ledger{Ledger: l, frontier: f}, l
+		nextID = max(nextID, l.ID+1)
+	}
+	m.db, m.ledgers, m.nextID = db, loaded, nextID
+	m.mu.Lock()
+	m.published, m.applied = published, applied
+	m.mu.Unlock()
+	return nil
+}
+
+// Open implements Raft's interface: it tells which entry was applied last. The database is open since New.
+func (m *Machine) Open(<-chan struct{}) (uint64, error) { return m.Applied(), nil }
+
+// Applied is the index of the last entry whose effects can be read.
+func (m *Machine) Applied() uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.applied
+}
+
+// Ledger tells where a ledger ends for readers; ok is false while it is not open.
+func (m *Machine) Ledger(name string) (l store.Ledger, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	l, ok = m.published[name]
+	return l, ok
+}
+
+// Read runs fn on the database. It holds off the arrival of a snapshot, so fn should not wait for anybody.
+func (m *Machine) Read(fn func(*store.DB) error) (err error) {
+	m.swap.RLock()
+	defer m.swap.RUnlock()
+	if m.db == nil {
+		return ErrClosed
+	}
+	defer store.Catch(&err)
+	return fn(m.db)
+}
+
+// ErrClosed says that the machine was closed.
+var ErrClosed = errors.New("state machine is closed")
+
+// Lookup implements Raft's interface. Reads do not come this way: they use Read.
+func (m *Machine) Lookup(any) (any, error) {
+	return nil, errors.New("machine: reads do not go through Lookup")
+}
+
+// Sync implements Raft's interface: what was applied survives a loss of power, and the marker says up to where.
+func (m *Machine) Sync() error {
+	applied := m.Applied()
+	if err := m.db.Sync(); err != nil {
+		return err
+	}
+	return m.writeMarker(applied)
+}
+
+// Close implements Raft's interface. It may be called twice.
+func (m *Machine) Close() error {
+	m.swap.Lock()
+	defer m.swap.Unlock()
+	if m.db == nil {
+		return nil
+	}
+	err := m.db.Close()
+	m.db = nil
+	return err
+}

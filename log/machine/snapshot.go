@@ -1,0 +1,165 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// A machine's folder holds its database in a folder of its own, "state-N", and a file CURRENT that names it. A
+// snapshot is received into state-N+1; rewriting CURRENT is the moment at which it becomes the state, so a crash
+// leaves the old state or the new one, never a mixture.
+const currentFile = "CURRENT"
+
+func (m *Machine) fs() vfs.FS {
+	if m.config.Store.FS != nil {
+		return m.config.Store.FS
+	}
+	return vfs.Default
+}
+
+func vfsNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+func stateName(n uint64) string { return fmt.Sprintf("state-%06d", n) }
+
+// current is the number of the state that CURRENT names; zero when there is none yet.
+func (m *Machine) current() (uint64, error) {
+	path := m.fs().PathJoin(m.config.Dir, currentFile)
+	b, err := readFile(m.fs(), path)
+	if err != nil || b == nil {
+		return 0, err
+	}
+	digits, ok := strings.CutPrefix(strings.TrimSuffix(string(b), "\n"), "state-")
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if !ok || err != nil || n == 0 {
+		return 0, fmt.Errorf("read %s: %q names no state", path, b)
+	}
+	return n, nil
+}
+
+// openCurrent opens the state that CURRENT names and removes what others a crash has left behind.
+func (m *Machine) openCurrent() (*store.DB, error) {
+	if err := m.fs().MkdirAll(m.config.Dir, 0o750); err != nil {
+		return nil, err
+	}
+	n, err := m.current()
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		n = 1
+		if err := m.setCurrent(n); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.removeOthers(n); err != nil {
+		return nil, err
+	}
+	return store.Open(m.statePath(n), m.config.Store)
+}
+
+func (m *Machine) statePath(n uint64) string { return m.fs().PathJoin(m.config.Dir, stateName(n)) }
+
+func (m *Machine) setCurrent(n uint64) error {
+	return writeDurably(m.fs(), m.fs().PathJoin(m.config.Dir, currentFile), []byte(stateName(n)+"\n"))
+}
+
+func (m *Machine) removeOthers(keep uint64) error {
+	names, err := m.fs().List(m.config.Dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "state-") && name != stateName(keep) {
+			if err := m.fs().RemoveAll(m.fs().PathJoin(m.config.Dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// PrepareSnapshot implements Raft's interface: it takes hold of the present state.
+func (m *Machine) PrepareSnapshot() (any, error) { return m.db.Snapshot(), nil }
+
+// SaveSnapshot implements Raft's interface: it streams the state that PrepareSnapshot took hold of, while entries
+// go on being applied.
+func (m *Machine) SaveSnapshot(state any, w io.Writer, stop <-chan struct{}) (err error) {
+	snapshot, ok := state.(*store.Snapshot)
+	if !ok {
+		return fmt.Errorf("save snapshot: a %T is not what PrepareSnapshot gave", state)
+	}
+	defer func() { err = errors.Join(err, snapshot.Close()) }()
+	if err := snapshot.Write(w, stop); errors.Is(err, store.ErrStopped) {
+		return sm.ErrSnapshotStopped
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// RecoverFromSnapshot implements Raft's interface: it replaces the state by one that was streamed. The old state
+// serves readers until the new one is complete, checked and synced.
+func (m *Machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) error {
+	n, err := m.current()
+	if err != nil {
+		return err
+	}
+	n++
+	if err := m.fs().RemoveAll(m.statePath(n)); err != nil {
+		return err
+	}
+	if err := store.Restore(m.statePath(n), r, m.config.Store, stop); errors.Is(err, store.ErrStopped) {
+		return sm.ErrSnapshotStopped
+	} else if err != nil {
+		return fmt.Errorf("receive snapshot: %w", err)
+	}
+	if err := m.setCurrent(n); err != nil {
+		return err
+	}
+	if err := m.swapTo(n); err != nil {
+		return err
+	}
+	if err := m.writeMarker(m.Applied()); err != nil {
+		return err
+	}
+	m.announce()
+	return m.removeOthers(n)
+}
+
+func (m *Machine) swapTo(n uint64) error {
+	db, err := store.Open(m.statePath(n), m.config.Store)
+	if err != nil {
+		return err
+	}
+	m.swap.Lock()
+	defer m.swap.Unlock()
+	old := m.db
+	if err := m.load(db); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	if old == nil {
+		return nil
+	}
+	return old.Close()
+}
+
+// announce tells followers that ledgers have grown by events that were never applied here one by one: an empty
+// publication makes them look at the store.
+func (m *Machine) announce() {
+	if m.config.Publish == nil {
+		return
+	}
+	for name := range m.ledgers {
+		m.config.Publish(name, []event.Event(nil))
+	}
+}

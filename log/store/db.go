@@ -1,0 +1,189 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// Options say how to open a DB. The zero value is usable.
+type Options struct {
+	FS     vfs.FS        // the default is the operating system's
+	Cache  *pebble.Cache // shared by all groups of a server; the default is a small one of its own
+	Logger *slog.Logger
+}
+
+// DB is the database of one group. Its methods may be called concurrently, but for those that write: there is one
+// writer, the state machine.
+type DB struct {
+	db *pebble.DB
+}
+
+const (
+	memTableBytes  = 16 << 20
+	bloomBitsByKey = 10
+)
+
+// Open opens the database in a folder, and makes it where there is none.
+func Open(dir string, o Options) (*DB, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	options := &pebble.Options{
+		FS:                 o.FS,
+		Cache:              o.Cache,
+		Comparer:           comparer,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             pebbleLogger{o.Logger},
+		MemTableSize:       memTableBytes,
+	}
+	for i := range options.Levels {
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsByKey)
+	}
+	db, err := pebble.Open(dir, options)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	return &DB{db: db}, nil
+}
+
+// Close releases the database. It does not sync: what was not synced comes back from Raft.
+func (d *DB) Close() error { return d.db.Close() }
+
+// Sync makes everything that was committed survive a loss of power.
+func (d *DB) Sync() error {
+	if err := d.db.LogData(nil, pebble.Sync); err != nil {
+		return fmt.Errorf("sync store: %w", err)
+	}
+	return nil
+}
+
+// Applied is the index of the last Raft entry whose effects are in the database.
+func (d *DB) Applied() (uint64, error) {
+	b, err := d.get(appliedKey())
+	if err != nil || b == nil {
+		return 0, err
+	}
+	if len(b) != 8 {
+		return 0, &Fault{Op: "read the applied index", Err: fmt.Errorf("%d bytes where 8 were written", len(b))}
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
+// Head is where a ledger ends.
+type Head struct {
+	Revision event.Revision // of the last event, which is also the last commit
+	Time     event.Time     // of the last event
+	Leaves   uint64         // how many leaves the Merkle tree has
+}
+
+// Ledger is a ledger of the group.
+type Ledger struct {
+	ID   LedgerID
+	Name string
+	Head Head
+}
+
+// Ledgers gives every ledger of the group.
+func (d *DB) Ledgers() (ledgers []Ledger, err error) {
+	defer Catch(&err)
+	it := d.iter(&pebble.IterOptions{LowerBound: []byte{prefixNames}, UpperBound: []byte{prefixNames + 1}})
+	defer it.close()
+	for ok := it.First(); ok; ok = it.Next() {
+		l := Ledger{Name: string(it.Key()[1:]), ID: LedgerID(binary.BigEndian.Uint32(it.value()))}
+		b, err := d.get(headKey(l.ID))
+		if err != nil {
+			return nil, err
+		}
+		if l.Head, err = decodeHead(b); err != nil {
+			return nil, fmt.Errorf("ledger %q: %w", l.Name, err)
+		}
+		ledgers = append(ledgers, l)
+	}
+	it.check("list ledgers")
+	return ledgers, nil
+}
+
+func encodeHead(h Head) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 24), uint64(h.Revision))
+	b = binary.BigEndian.AppendUint64(b, uint64(h.Time))
+	return binary.BigEndian.AppendUint64(b, h.Leaves)
+}
+
+func decodeHead(b []byte) (Head, error) {
+	if len(b) != 24 {
+		return Head{}, &Fault{Op: "read a ledger's head", Err: fmt.Errorf("%d bytes where 24 were written", len(b))}
+	}
+	return Head{
+		Revision: event.Revision(binary.BigEndian.Uint64(b)),
+		Time:     event.Time(binary.BigEndian.Uint64(b[8:])),
+		Leaves:   binary.BigEndian.Uint64(b[16:]),
+	}, nil
+}
+
+// Hashes gives the Merkle hashes that a leaf completed, concatenated.
+func (d *DB) Hashes(l LedgerID, leaf uint64) ([]byte, error) {
+	b, err := d.get(hashKey(l, leaf))
+	if err == nil && b == nil {
+		err = &Fault{Op: "read Merkle hashes", Err: fmt.Errorf("ledger %d has none for leaf %d", l, leaf)}
+	}
+	return b, err
+}
+
+// get gives a copy of a key's value; nil when there is none.
+func (d *DB) get(key []byte) ([]byte, error) {
+	v, closer, err := d.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &Fault{Op: "get", Err: err}
+	}
+	b := append(make([]byte, 0, len(v)), v...)
+	if err := closer.Close(); err != nil {
+		return nil, &Fault{Op: "get", Err: err}
+	}
+	return b, nil
+}
+
+// iterator adds to Pebble's one the panics of this package.
+type iterator struct{ *pebble.Iterator }
+
+func (d *DB) iter(o *pebble.IterOptions) iterator {
+	it, err := d.db.NewIter(o)
+	fault("open an iterator", err)
+	return iterator{it}
+}
+
+func (it iterator) value() []byte {
+	v, err := it.ValueAndErr()
+	fault("read a value", err)
+	return v
+}
+
+func (it iterator) check(op string) { fault(op, it.Error()) }
+
+func (it iterator) close() { fault("close an iterator", it.Close()) }
+
+// pebbleLogger lets Pebble speak through slog. Its information is our debugging.
+type pebbleLogger struct{ to *slog.Logger }
+
+func (l pebbleLogger) Infof(format string, args ...any) { l.to.Debug(fmt.Sprintf(format, args...)) }
+
+func (l pebbleLogger) Errorf(format string, args ...any) { l.to.Error(fmt.Sprintf(format, args...)) }
+
+// Fatalf is called where Pebble cannot go on; the contract is that it does not return.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	l.to.Error(fmt.Sprintf(format, args...))
+	panic(&Fault{Op: "run Pebble", Err: fmt.Errorf(format, args...)})
+}

@@ -1,0 +1,61 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// Chunk bounds what one read of events takes: at most so many events, and no further one once so many bytes are
+// there. Readers ask for the next chunk when they have used this one, so that nobody holds an iterator for long.
+type Chunk struct {
+	Events int
+	Bytes  int
+}
+
+// Events gives the events of a ledger from a revision on, in order, up to the revision to and to a chunk's size.
+func (d *DB) Events(l LedgerID, from, to event.Revision, c Chunk) (events []event.Event, err error) {
+	defer Catch(&err)
+	if from > to {
+		return nil, nil
+	}
+	it := d.iter(&pebble.IterOptions{LowerBound: eventKey(l, from), UpperBound: eventKey(l, to+1)})
+	defer it.close()
+	size := 0
+	for ok := it.First(); ok && len(events) < c.Events && size < c.Bytes; ok = it.Next() {
+		v := it.value()
+		size += len(v)
+		e, err := event.Decode(v)
+		if err != nil {
+			return nil, &Fault{Op: fmt.Sprintf("read the ledger from revision %d", from), Err: err}
+		}
+		events = append(events, e)
+	}
+	it.check("read events")
+	return events, nil
+}
+
+// EventBytes gives the canonical bytes of one event; nil when there is none at that revision.
+func (d *DB) EventBytes(l LedgerID, r event.Revision) ([]byte, error) { return d.get(eventKey(l, r)) }
+
+// RevisionAt is the last revision whose event's time is not after t; zero when there is none. Times rise with
+// revisions, so it is found by halving.
+func (d *DB) RevisionAt(l LedgerID, head event.Revision, t event.Time) (event.Revision, error) {
+	low, high := event.Revision(0), head // the answer is in [low, high]
+	for low < high {
+		middle := low + (high-low+1)/2
+		// Revisions may jump once, after a restore: the event that stands for the middle is the first from it on.
+		found, err := d.Events(l, middle, head, Chunk{Events: 1, Bytes: 1})
+		if err != nil {
+			return 0, err
+		}
+		if len(found) > 0 && found[0].Time <= t {
+			low = found[0].Revision
+		} else {
+			high = middle - 1
+		}
+	}
+	return low, nil
+}

@@ -1,0 +1,76 @@
+package store
+
+import (
+	"bytes"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// Rows reads the rows of one ledger as they were at one commit. It implements Reader. It is used by one goroutine
+// and closed after use.
+type Rows struct {
+	db     *DB
+	ledger LedgerID
+	at     event.Revision
+	points iterator // positioned again for each Get; opened by the first
+	key    []byte
+}
+
+// Rows reads the rows of a ledger as of the commit at, or the last one before it.
+func (d *DB) Rows(l LedgerID, at event.Revision) *Rows { return &Rows{db: d, ledger: l, at: at} }
+
+// Close releases what the reader holds.
+func (r *Rows) Close() error {
+	if r.points.Iterator == nil {
+		return nil
+	}
+	return r.points.Close()
+}
+
+// Get implements Reader.
+func (r *Rows) Get(t Table, key []byte) ([]byte, bool) {
+	if r.points.Iterator == nil {
+		r.points = r.db.iter(&pebble.IterOptions{LowerBound: ledgerKey(prefixRows, r.ledger), UpperBound: successor(ledgerKey(prefixRows, r.ledger))})
+	}
+	r.key = appendVersion(appendRowPrefix(r.key[:0], r.ledger, t, key), r.at)
+	if !r.points.SeekPrefixGE(r.key) {
+		r.points.check("get a row")
+		return nil, false
+	}
+	v := r.points.value()
+	if len(v) == 0 {
+		return nil, false
+	}
+	return bytes.Clone(v), true
+}
+
+// Scan implements Reader.
+func (r *Rows) Scan(t Table, prefix, from []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		start := appendRowStart(nil, r.ledger, t, prefix)
+		lower := start
+		if bytes.Compare(from, prefix) > 0 {
+			lower = appendRowStart(nil, r.ledger, t, from)
+		}
+		it := r.db.iter(&pebble.IterOptions{LowerBound: lower, UpperBound: successor(start)})
+		defer it.close()
+		for ok := it.First(); ok; {
+			key, commit := rowKeyOf(it.Key())
+			if commit > r.at {
+				// Seek the version that the commit saw. Where there is none, that is already the next row.
+				n := split(it.Key())
+				r.key = appendVersion(append(r.key[:0], it.Key()[:n]...), r.at)
+				ok = it.SeekGE(r.key)
+				continue
+			}
+			if v := it.value(); len(v) > 0 && !yield(key, v) {
+				return
+			}
+			ok = it.NextPrefix()
+		}
+		it.check("scan rows")
+	}
+}
