@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
-	"path/filepath"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/rollcall/rollcall/log/store"
 )
 
 // The marker is a small file that stands with Raft's log, not with the database, and says which index the machine
@@ -31,7 +29,7 @@ func (m *Machine) checkMarker() error {
 }
 
 func (m *Machine) writeMarker(index uint64) error {
-	if err := writeDurably(m.fs(), m.config.Marker, encodeMarker(index)); err != nil {
+	if err := store.WriteFile(m.fs(), m.config.Marker, encodeMarker(index)); err != nil {
 		return fmt.Errorf("write marker: %w", err)
 	}
 	return nil
@@ -42,8 +40,8 @@ func encodeMarker(index uint64) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
-func readMarker(fs vfs.FS, path string) (uint64, error) {
-	b, err := readFile(fs, path)
+func readMarker(fs store.FS, path string) (uint64, error) {
+	b, err := store.ReadFile(fs, path)
 	if err != nil || b == nil {
 		return 0, err
 	}
@@ -51,42 +49,4 @@ func readMarker(fs vfs.FS, path string) (uint64, error) {
 		return 0, fmt.Errorf("read marker %s: %d bytes that do not fit their checksum", path, len(b))
 	}
 	return binary.BigEndian.Uint64(b), nil
-}
-
-// readFile gives a small file's bytes; nil when there is no such file.
-func readFile(fs vfs.FS, path string) (_ []byte, err error) {
-	f, err := fs.Open(path)
-	if vfsNotExist(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return io.ReadAll(io.LimitReader(f, 4096))
-}
-
-// writeDurably replaces a file so that after a crash either the old or the new bytes are there: write a new file,
-// sync it, rename it over the old one, sync the folder.
-func writeDurably(fs vfs.FS, path string, b []byte) (err error) {
-	next := path + ".next"
-	f, err := fs.Create(next, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fs.Rename(next, path); err != nil {
-		return err
-	}
-	dir, err := fs.OpenDir(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strconv"
 	"strings"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	"github.com/rollcall/rollcall/log/event"
@@ -20,21 +18,19 @@ import (
 // leaves the old state or the new one, never a mixture.
 const currentFile = "CURRENT"
 
-func (m *Machine) fs() vfs.FS {
+func (m *Machine) fs() store.FS {
 	if m.config.Store.FS != nil {
 		return m.config.Store.FS
 	}
-	return vfs.Default
+	return store.DefaultFS
 }
-
-func vfsNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 func stateName(n uint64) string { return fmt.Sprintf("state-%06d", n) }
 
 // current is the number of the state that CURRENT names; zero when there is none yet.
 func (m *Machine) current() (uint64, error) {
 	path := m.fs().PathJoin(m.config.Dir, currentFile)
-	b, err := readFile(m.fs(), path)
+	b, err := store.ReadFile(m.fs(), path)
 	if err != nil || b == nil {
 		return 0, err
 	}
@@ -70,7 +66,7 @@ func (m *Machine) openCurrent() (*store.DB, error) {
 func (m *Machine) statePath(n uint64) string { return m.fs().PathJoin(m.config.Dir, stateName(n)) }
 
 func (m *Machine) setCurrent(n uint64) error {
-	return writeDurably(m.fs(), m.fs().PathJoin(m.config.Dir, currentFile), []byte(stateName(n)+"\n"))
+	return store.WriteFile(m.fs(), m.fs().PathJoin(m.config.Dir, currentFile), []byte(stateName(n)+"\n"))
 }
 
 func (m *Machine) removeOthers(keep uint64) error {

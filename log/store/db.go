@@ -8,15 +8,14 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/rollcall/rollcall/log/event"
 )
 
 // Options say how to open a DB. The zero value is usable.
 type Options struct {
-	FS     vfs.FS        // the default is the operating system's
-	Cache  *pebble.Cache // shared by all groups of a server; the default is a small one of its own
+	FS     FS     // the default is DefaultFS
+	Cache  *Cache // shared by all groups of a server; the default is a small one of its own
 	Logger *slog.Logger
 }
 
@@ -34,7 +33,7 @@ const (
 // Open opens the database in a folder, and makes it where there is none.
 func Open(dir string, o Options) (*DB, error) {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = DefaultFS
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

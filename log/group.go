@@ -1,0 +1,166 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/config"
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/machine"
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// group is this server's replica of one Raft group.
+type group struct {
+	id       uint64
+	host     *dragonboat.NodeHost
+	machine  *machine.Machine
+	proposer *proposer
+
+	mu    sync.Mutex
+	tails map[string]*tail
+
+	current  atomic.Int64 // when the state was last known to be current, in Unix nanoseconds
+	checking atomic.Bool  // somebody is finding out
+}
+
+// Raft's times, in ticks of Config.Tick.
+const (
+	electionTicks  = 10
+	heartbeatTicks = 2
+)
+
+// How often Raft's log is compacted, and how much of it is kept for replicas that lag a little. Both in entries.
+const (
+	snapshotEntries    = 20_000
+	compactionOverhead = 5_000
+)
+
+// openGroup opens the replica's state. Raft does not run it yet.
+func openGroup(c Config, id uint64, domain machine.Domain, options store.Options) (*group, error) {
+	g := &group{id: id, tails: map[string]*tail{}}
+	m, err := machine.New(machine.Config{
+		Dir:     filepath.Join(c.Dir, "groups", strconv.FormatUint(id, 10)),
+		Marker:  filepath.Join(c.raftDir(), fmt.Sprintf("synced-%d", id)),
+		Store:   options,
+		Domain:  domain,
+		Logger:  c.Logger.With("group", id),
+		Publish: func(ledger string, events []event.Event) { g.tail(ledger).publish(events) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open group %d: %w", id, err)
+	}
+	g.machine = m
+	return g, nil
+}
+
+// start lets Raft run the replica.
+func (g *group) start(c Config, host *dragonboat.NodeHost) error {
+	g.host, g.proposer = host, newProposer(host, g.id)
+	create := func(uint64, uint64) sm.IOnDiskStateMachine { return g.machine }
+	err := host.StartOnDiskReplica(map[uint64]dragonboat.Target{c.Replica: c.Address}, false, create, config.Config{
+		ReplicaID: c.Replica, ShardID: g.id,
+		ElectionRTT: electionTicks, HeartbeatRTT: heartbeatTicks, CheckQuorum: true, PreVote: true,
+		SnapshotEntries: snapshotEntries, CompactionOverhead: compactionOverhead,
+		OrderedConfigChange: true,
+	})
+	if err != nil {
+		return fmt.Errorf("start group %d: %w", g.id, err)
+	}
+	return nil
+}
+
+func (g *group) tail(ledger string) *tail {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.tails[ledger]
+	if t == nil {
+		t = &tail{}
+		g.tails[ledger] = t
+	}
+	return t
+}
+
+func (g *group) hasLeader() bool {
+	_, _, ok, err := g.host.GetLeaderID(g.id)
+	return ok && err == nil
+}
+
+// barrier returns when this replica has applied everything that was committed anywhere when it was called.
+func (g *group) barrier(ctx context.Context) error {
+	for {
+		err := g.readIndex(ctx)
+		if !errors.Is(err, errDropped) {
+			return err
+		}
+		timer := time.NewTimer(retryWithNoLeader)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		}
+	}
+}
+
+func (g *group) readIndex(ctx context.Context) error {
+	began := time.Now()
+	timeout := defaultTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = max(time.Until(deadline), 10*time.Millisecond)
+	}
+	request, err := g.host.ReadIndex(g.id, timeout)
+	if err != nil {
+		return refusal(err)
+	}
+	defer request.Release()
+	select {
+	case result := <-request.ResultC():
+		switch {
+		case result.Completed():
+			g.noteCurrent(began)
+			return nil
+		case result.Dropped():
+			return errDropped
+		case result.Terminated():
+			return ErrClosed
+		}
+		return ErrUnavailable
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+func (g *group) noteCurrent(at time.Time) {
+	for {
+		old := g.current.Load()
+		if old >= at.UnixNano() || g.current.CompareAndSwap(old, at.UnixNano()) {
+			return
+		}
+	}
+}
+
+// staleness is how long ago the state was last known to be current. Where that is not recent it also has somebody
+// find out, so that an idle group costs nothing and the next caller knows better.
+func (g *group) staleness() time.Duration {
+	const recent = 250 * time.Millisecond
+	age := time.Since(time.Unix(0, g.current.Load()))
+	if age > recent && g.checking.CompareAndSwap(false, true) {
+		go func() {
+			defer g.checking.Store(false)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_ = g.readIndex(ctx) // a failure leaves the age as it is, which is the truth
+		}()
+	}
+	return age
+}

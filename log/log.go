@@ -1,0 +1,259 @@
+// Package log is the replicated record: it has commands committed through Raft groups, and gives back the ledgers
+// that they make, as events to follow and as rows to read.
+//
+// It knows no event's meaning (it is given a machine.Domain) and not which ledger belongs on which group: callers
+// say. Dragonboat appears here and in package machine, and nowhere else.
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/config"
+
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/machine"
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// Config says how to open a Log.
+type Config struct {
+	Dir     string // data folder; "raft" and "groups" are made below it
+	Address string // HOST:PORT of this server's Raft listener
+	Replica uint64 // this server's number in every group, from 1
+	Groups  uint64 // how many groups there are; their ids are 1 to Groups
+	// Tick is Raft's unit of time: a leader is missed after 10 to 20 of them. The default suits a local network.
+	Tick   time.Duration
+	Logger *slog.Logger
+}
+
+const (
+	defaultTick    = 50 * time.Millisecond
+	defaultTimeout = 5 * time.Second // for callers whose context has no deadline
+	cacheBytes     = 64 << 20        // Pebble's block cache, shared by all groups
+)
+
+func (c Config) raftDir() string { return filepath.Join(c.Dir, "raft") }
+
+// Log is this server's part of all groups. Its methods may be called concurrently.
+type Log struct {
+	host   *dragonboat.NodeHost
+	groups map[uint64]*group
+	cache  *store.Cache
+
+	closeOnce sync.Once
+	closed    chan struct{}
+	stop      context.CancelFunc
+	wg        sync.WaitGroup
+}
+
+// Open opens the groups and lets Raft run them. They have no leaders yet: see WaitReady.
+func Open(c Config, domain machine.Domain) (*Log, error) {
+	if c.Tick == 0 {
+		c.Tick = defaultTick
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	routeRaftLogs(c.Logger)
+	if err := prepare(c); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	l := &Log{groups: map[uint64]*group{}, cache: store.NewCache(cacheBytes), closed: make(chan struct{}), stop: stop}
+	if err := l.open(ctx, c, domain); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
+	for id := uint64(1); id <= c.Groups; id++ {
+		g, err := openGroup(c, id, domain, store.Options{Cache: l.cache, Logger: c.Logger.With("group", id)})
+		if err != nil {
+			return err
+		}
+		l.groups[id] = g
+	}
+	host, err := dragonboat.NewNodeHost(hostConfig(c))
+	if err != nil {
+		return fmt.Errorf("start Raft on %s: %w", c.Address, err)
+	}
+	l.host = host
+	for _, g := range l.groups {
+		if err := g.start(c, host); err != nil {
+			return err
+		}
+		l.wg.Go(func() { g.proposer.run(ctx) })
+	}
+	return nil
+}
+
+// prepare makes the folders, and refuses what Dragonboat would get wrong in silence: it keeps its log in a folder
+// that bears the host's name, and would begin an empty one under another name.
+func prepare(c Config) error {
+	if err := os.MkdirAll(c.raftDir(), 0o750); err != nil {
+		return err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("find the host's name: %w", err)
+	}
+	entries, err := os.ReadDir(c.raftDir())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() && e.Name() != host {
+			return fmt.Errorf("the data in %s was written on host %q and this is %q: start it there, or give this host that name", c.Dir, e.Name(), host)
+		}
+	}
+	return nil
+}
+
+// hostConfig sizes Dragonboat for small machines: its own defaults take gigabytes and dozens of workers. The number
+// of shards of its log is fixed once data exists.
+func hostConfig(c Config) config.NodeHostConfig {
+	const workers = 4
+	logdb := config.GetTinyMemLogDBConfig()
+	logdb.Shards = workers
+	return config.NodeHostConfig{
+		NodeHostDir:    c.raftDir(),
+		RTTMillisecond: uint64(c.Tick / time.Millisecond),
+		RaftAddress:    c.Address,
+		Expert: config.ExpertConfig{
+			LogDB: logdb,
+			Engine: config.EngineConfig{
+				ExecShards: workers, CommitShards: workers, ApplyShards: workers, SnapshotShards: workers, CloseShards: workers,
+			},
+		},
+	}
+}
+
+// Close stops Raft and closes the groups. What was acknowledged is durable already.
+func (l *Log) Close() error {
+	var errs []error
+	l.closeOnce.Do(func() {
+		close(l.closed)
+		l.stop()
+		if l.host != nil {
+			l.host.Close()
+		}
+		l.wg.Wait()
+		for _, g := range l.groups {
+			errs = append(errs, g.machine.Close())
+		}
+		l.cache.Unref()
+	})
+	return errors.Join(errs...)
+}
+
+// WaitReady returns when every group has a leader and has applied what was committed before.
+func (l *Log) WaitReady(ctx context.Context) error {
+	for _, g := range l.groups {
+		if err := g.barrier(ctx); err != nil {
+			return fmt.Errorf("group %d: %w", g.id, err)
+		}
+	}
+	return nil
+}
+
+// Ready tells whether every group has a leader now.
+func (l *Log) Ready() bool {
+	for _, g := range l.groups {
+		if !g.hasLeader() {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *Log) group(id uint64) (*group, error) {
+	g := l.groups[id]
+	if g == nil {
+		return nil, fmt.Errorf("group %d is not on this server, which has %d groups", id, len(l.groups))
+	}
+	return g, nil
+}
+
+// Submit has a command committed and decided, and gives the domain's reply. See the errors of this package.
+func (l *Log) Submit(ctx context.Context, group uint64, c machine.Command) ([]byte, error) {
+	g, err := l.group(group)
+	if err != nil {
+		return nil, err
+	}
+	return g.proposer.submit(ctx, c)
+}
+
+// Barrier makes the reads that follow it linearizable: it returns when this server has applied everything that was
+// committed anywhere in the group when it was called.
+func (l *Log) Barrier(ctx context.Context, group uint64) error {
+	g, err := l.group(group)
+	if err != nil {
+		return err
+	}
+	return g.barrier(ctx)
+}
+
+// Staleness is how long ago a group's state was last known to be current.
+func (l *Log) Staleness(group uint64) time.Duration {
+	g, err := l.group(group)
+	if err != nil {
+		return 0
+	}
+	return g.staleness()
+}
+
+// Head tells where a ledger ends on this server.
+func (l *Log) Head(group uint64, ledger string) (store.Head, error) {
+	g, err := l.group(group)
+	if err != nil {
+		return store.Head{}, err
+	}
+	at, ok := g.machine.Ledger(ledger)
+	if !ok {
+		return store.Head{}, fmt.Errorf("%w: %q on group %d", ErrNoLedger, ledger, group)
+	}
+	return at.Head, nil
+}
+
+// View runs fn on the rows of a ledger as this server has them. At chooses the revision to see, given where the
+// ledger ends, among those up to there; nil means the end.
+func (l *Log) View(group uint64, ledger string, at func(*store.DB, store.Ledger) (event.Revision, error), fn func(store.Reader, event.Revision) error) error {
+	g, err := l.group(group)
+	if err != nil {
+		return err
+	}
+	return g.machine.Read(func(db *store.DB) (err error) {
+		// The head is taken before the rows are opened: versions up to it stay as they are.
+		end, ok := g.machine.Ledger(ledger)
+		if !ok {
+			return fmt.Errorf("%w: %q on group %d", ErrNoLedger, ledger, group)
+		}
+		revision := end.Head.Revision
+		if at != nil {
+			if revision, err = at(db, end); err != nil {
+				return err
+			}
+		}
+		rows := db.Rows(end.ID, revision)
+		defer func() { err = errors.Join(err, rows.Close()) }()
+		return fn(rows, revision)
+	})
+}
+
+// Follow reads a ledger's events from a revision on and goes on live.
+func (l *Log) Follow(group uint64, ledger string, from event.Revision) (*Follower, error) {
+	g, err := l.group(group)
+	if err != nil {
+		return nil, err
+	}
+	return &Follower{machine: g.machine, tail: g.tail(ledger), ledger: ledger, next: max(from, 1), closed: l.closed}, nil
+}

@@ -1,0 +1,61 @@
+package store
+
+import (
+	"errors"
+	"io"
+	iofs "io/fs"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// FS is the file system that a store lives on: the operating system's, or a simulated one in a test.
+type FS = vfs.FS
+
+// DefaultFS is the operating system's file system.
+var DefaultFS FS = vfs.Default
+
+// Cache holds blocks of the tables of several stores.
+type Cache = pebble.Cache
+
+// NewCache makes a cache of a size in bytes. Unref it after use.
+func NewCache(bytes int64) *Cache { return pebble.NewCache(bytes) }
+
+// ReadFile gives a small file's bytes; nil when there is no such file.
+func ReadFile(fs FS, path string) (_ []byte, err error) {
+	f, err := fs.Open(path)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return io.ReadAll(io.LimitReader(f, 4096))
+}
+
+// WriteFile replaces a file so that after a crash either the old or the new bytes are there: write a new file,
+// sync it, rename it over the old one, sync the folder.
+func WriteFile(fs FS, path string, b []byte) (err error) {
+	next := path + ".next"
+	f, err := fs.Create(next, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := fs.Rename(next, path); err != nil {
+		return err
+	}
+	dir, err := fs.OpenDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
