@@ -99,7 +99,7 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 // prepare makes the folders, and refuses what Dragonboat would get wrong in silence: it keeps its log in a folder
 // that bears the host's name, and would begin an empty one under another name.
 func prepare(c Config) error {
-	if err := os.MkdirAll(c.raftDir(), 0o750); err != nil {
+	if err := store.MakeDir(store.DefaultFS, c.raftDir()); err != nil {
 		return err
 	}
 	host, err := os.Hostname()

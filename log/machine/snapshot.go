@@ -44,7 +44,7 @@ func (m *Machine) current() (uint64, error) {
 
 // openCurrent opens the state that CURRENT names and removes what others a crash has left behind.
 func (m *Machine) openCurrent() (*store.DB, error) {
-	if err := m.fs().MkdirAll(m.config.Dir, 0o750); err != nil {
+	if err := store.MakeDir(m.fs(), m.config.Dir); err != nil {
 		return nil, err
 	}
 	n, err := m.current()

@@ -31,6 +31,13 @@ func (b *Batch) Commit() error {
 	if err := b.pebble.Commit(pebble.NoSync); err != nil {
 		return &Fault{Op: "commit a batch", Err: err}
 	}
+	for id, l := range b.ledgers {
+		for table, rows := range l.written {
+			for key, row := range rows {
+				b.db.newest.put(rowName{id, table, key}, row)
+			}
+		}
+	}
 	return nil
 }
 
@@ -94,7 +101,13 @@ func (w *LedgerBatch) Get(t Table, key []byte) ([]byte, bool) {
 	if row, mine := w.written[t][string(key)]; mine {
 		return row, row != nil
 	}
-	return w.base.Get(t, key)
+	name := rowName{w.base.ledger, t, string(key)}
+	row, known := w.batch.db.newest.get(name)
+	if !known {
+		row, _ = w.base.Get(t, key)
+		w.batch.db.newest.put(name, row)
+	}
+	return row, row != nil
 }
 
 // Set implements Writer. An empty row cannot be told from a deleted one, so no projection writes any.

@@ -22,7 +22,8 @@ type Options struct {
 // DB is the database of one group. Its methods may be called concurrently, but for those that write: there is one
 // writer, the state machine.
 type DB struct {
-	db *pebble.DB
+	db     *pebble.DB
+	newest *newest // for batches only
 }
 
 const (
@@ -53,7 +54,7 @@ func Open(dir string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	return &DB{db: db}, nil
+	return &DB{db: db, newest: newNewest()}, nil
 }
 
 // Close releases the database. It does not sync: what was not synced comes back from Raft.

@@ -59,3 +59,23 @@ func WriteFile(fs FS, path string, b []byte) (err error) {
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
+
+// MakeDir makes a folder and those above it, so that they are there after a loss of power as well: a folder's name
+// is kept by the folder above, which must be synced for it.
+func MakeDir(fs FS, path string) error {
+	if err := fs.MkdirAll(path, 0o750); err != nil {
+		return err
+	}
+	for above := filepath.Dir(path); ; above = filepath.Dir(above) {
+		dir, err := fs.OpenDir(above)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+			return err
+		}
+		if above == filepath.Dir(above) {
+			return nil
+		}
+	}
+}

@@ -26,7 +26,8 @@ const (
 // A read that the disk does not answer panics with a *Fault: decisions and folds could not do anything about it,
 // and the boundaries of package log turn it back into an error (Catch) or stop the replica.
 type Reader interface {
-	// Get gives the row of a key; ok is false when there is none. The caller may keep the bytes.
+	// Get gives the row of a key; ok is false when there is none. The caller may keep the
+	// bytes, but not change them.
 	Get(t Table, key []byte) (row []byte, ok bool)
 	// Scan yields the rows whose key starts with prefix, from the key from on (nil: from the first), in key
 	// order. Key and row are only valid until the next step.

@@ -1,0 +1,180 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/log"
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/machine"
+	"github.com/rollcall/rollcall/log/store"
+	"github.com/rollcall/rollcall/projections"
+)
+
+var _ gateway.Backend = (*Server)(nil)
+
+// Cluster implements gateway.Backend.
+func (s *Server) Cluster() string { return s.cluster }
+
+// Namespaces implements gateway.Backend.
+func (s *Server) Namespaces() []string { return s.placement.names() }
+
+// Head implements gateway.Backend.
+func (s *Server) Head(namespace string) (event.Revision, error) {
+	group, err := s.placement.group(namespace)
+	if err != nil {
+		return 0, err
+	}
+	head, err := s.log.Head(group, namespace)
+	return head.Revision, outside(err)
+}
+
+// Submit implements gateway.Backend.
+func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request) (commands.Answer, error) {
+	group, err := s.placement.group(namespace)
+	if err != nil {
+		return commands.Answer{}, err
+	}
+	if rejection := commands.Validate(r.Command); rejection != nil {
+		return commands.Answer{}, rejection
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
+	defer cancel()
+	answer, err := s.submit(ctx, group, namespace, r)
+	if create, ok := r.Command.(commands.CreateNamespace); ok && err == nil {
+		// Whoever has the answer may use the namespace: so it is opened before the answer goes out.
+		err = s.openNamespace(ctx, event.Namespace{
+			Name: create.Namespace, Group: answer.Results[0].Group, Revision: answer.Revision,
+		})
+	}
+	return answer, err
+}
+
+func (s *Server) submit(ctx context.Context, group uint64, ledger string, r gateway.Request) (commands.Answer, error) {
+	reply, err := s.log.Submit(ctx, group, machine.Command{
+		Ledger: ledger, Time: event.Time(time.Now().UnixNano()), Actor: r.Actor, Reason: r.Reason,
+		Body: commands.Encode(r.Command),
+	})
+	if err != nil {
+		return commands.Answer{}, outside(err)
+	}
+	answer, rejection, err := commands.DecodeReply(reply)
+	if err != nil {
+		return commands.Answer{}, err
+	}
+	if rejection != nil {
+		return commands.Answer{}, rejection
+	}
+	return answer, nil
+}
+
+// View implements gateway.Backend.
+func (s *Server) View(ctx context.Context, namespace string, o gateway.ReadOptions, fn func(gateway.View) error) error {
+	group, err := s.placement.group(namespace)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
+	defer cancel()
+	var staleness time.Duration
+	if o.Stale {
+		staleness = s.log.Staleness(group)
+	} else if err := s.log.Barrier(ctx, group); err != nil {
+		return outside(err)
+	}
+	if err := s.await(ctx, group, namespace, o.MinRevision); err != nil {
+		return err
+	}
+	err = s.log.View(group, namespace, choose(o), func(rows store.Reader, revision event.Revision) error {
+		return fn(gateway.View{View: projections.NewView(rows, revision), Staleness: staleness})
+	})
+	return outside(err)
+}
+
+// choose gives the revision that a reader wants to see.
+func choose(o gateway.ReadOptions) func(*store.DB, store.Ledger) (event.Revision, error) {
+	switch {
+	case o.At > 0:
+		return func(_ *store.DB, l store.Ledger) (event.Revision, error) {
+			if o.At > l.Head.Revision {
+				return 0, gateway.RevisionError{Asked: o.At, Head: l.Head.Revision}
+			}
+			return o.At, nil
+		}
+	case !o.AtTime.IsZero():
+		return func(db *store.DB, l store.Ledger) (event.Revision, error) {
+			return db.RevisionAt(l.ID, l.Head.Revision, event.Time(o.AtTime.UnixNano()))
+		}
+	}
+	return nil
+}
+
+// await returns when this server has applied a revision of a ledger.
+func (s *Server) await(ctx context.Context, group uint64, ledger string, revision event.Revision) error {
+	head, err := s.log.Head(group, ledger)
+	if err != nil || head.Revision >= revision {
+		return outside(err)
+	}
+	f, err := s.log.Follow(group, ledger, head.Revision+1)
+	if err != nil {
+		return outside(err)
+	}
+	for f.Position() <= revision {
+		if _, err := f.Next(ctx); err != nil {
+			if ctx.Err() != nil {
+				return gateway.RevisionError{Asked: revision, Head: f.Position() - 1}
+			}
+			return outside(err)
+		}
+	}
+	return nil
+}
+
+// Follow implements gateway.Backend.
+func (s *Server) Follow(namespace string, from event.Revision) (gateway.Follower, error) {
+	group, err := s.placement.group(namespace)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.log.Follow(group, namespace, from)
+	if err != nil {
+		return nil, outside(err)
+	}
+	return follower{f}, nil
+}
+
+// follower gives a log's follower the errors that doors know.
+type follower struct{ *log.Follower }
+
+func (f follower) Next(ctx context.Context) ([]event.Event, error) {
+	events, err := f.Follower.Next(ctx)
+	return events, outside(err)
+}
+
+func (f follower) TryNext() ([]event.Event, error) {
+	events, err := f.Follower.TryNext()
+	return events, outside(err)
+}
+
+// Close implements gateway.Follower; a log's follower holds nothing.
+func (follower) Close() {}
+
+// outside gives a log's conditions the names that doors know. Everything else stays a fault.
+func outside(err error) error {
+	for _, c := range []struct{ inner, outer error }{
+		{log.ErrUnavailable, gateway.ErrUnavailable},
+		{log.ErrOutcomeUnknown, gateway.ErrOutcomeUnknown},
+		{log.ErrBusy, gateway.ErrBusy},
+		{log.ErrClosed, gateway.ErrClosed},
+		{machine.ErrClosed, gateway.ErrClosed},
+	} {
+		if errors.Is(err, c.inner) {
+			return fmt.Errorf("%w: %w", c.outer, err)
+		}
+	}
+	return err
+}

@@ -1,0 +1,202 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Config is everything that can be set about a server. The zero value of a field means its default; the command
+// line, the environment and a file set the same fields.
+type Config struct {
+	Name string `toml:"name"` // the server's name in its cluster; default: the host's name
+	Data string `toml:"data"` // data folder; default: ./rollcall-data
+
+	HTTP string `toml:"http"` // HOST:PORT of the HTTP door; port 0 takes a free one
+	Raft string `toml:"raft"` // HOST:PORT for the other servers
+	NATS string `toml:"nats"` // HOST:PORT for subscribers
+	DNS  string `toml:"dns"`  // HOST:PORT, UDP and TCP
+
+	DNSDomain string `toml:"dns-domain"` // the domain that DNS answers for; default: rollcall.internal.
+	Groups    uint64 `toml:"groups"`     // Raft groups of a new cluster; default 4
+
+	WindowBytes Size     `toml:"window-bytes"` // what a NATS stream keeps of each namespace; default 64 MiB
+	WindowAge   Duration `toml:"window-age"`   // and for how long; default 24h
+
+	RequestTimeout Duration `toml:"request-timeout"` // how long a request may wait; default 5s
+	Tick           Duration `toml:"raft-tick"`       // Raft's unit of time; default 50ms
+	Insecure       bool     `toml:"insecure"`        // allow listeners beyond loopback without TLS and tokens
+
+	// BookmarkEvery is how often quiet subscribers learn how far the ledger has gone; default 5s.
+	BookmarkEvery Duration `toml:"bookmark-every"`
+
+	Logger *slog.Logger `toml:"-"`
+	// Version is what the binary says of itself.
+	Version string `toml:"-"`
+}
+
+// The defaults of Config.
+const (
+	DefaultHTTP           = "127.0.0.1:7600"
+	DefaultRaft           = "127.0.0.1:7601"
+	DefaultNATS           = "127.0.0.1:4222"
+	DefaultDNS            = "127.0.0.1:7653"
+	DefaultDNSDomain      = "rollcall.internal."
+	DefaultData           = "rollcall-data"
+	DefaultGroups         = 4
+	DefaultWindowBytes    = 64 << 20
+	DefaultWindowAge      = 24 * time.Hour
+	DefaultRequestTimeout = 5 * time.Second
+	DefaultTick           = 50 * time.Millisecond
+	DefaultBookmarkEvery  = 5 * time.Second
+)
+
+const groupsMax = 64
+
+// ReadConfig reads a configuration file (TOML) over c. A key that it does not know is an error.
+func ReadConfig(path string, c *Config) error {
+	meta, err := toml.DecodeFile(path, c)
+	if err != nil {
+		return fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return fmt.Errorf("read configuration %s: unknown key %q", path, unknown[0].String())
+	}
+	return nil
+}
+
+// setDefaults fills in what is not set.
+func (c *Config) setDefaults(hostname string) {
+	for _, f := range []struct {
+		field *string
+		value string
+	}{
+		{&c.Name, hostname}, {&c.Data, DefaultData}, {&c.HTTP, DefaultHTTP}, {&c.Raft, DefaultRaft},
+		{&c.NATS, DefaultNATS}, {&c.DNS, DefaultDNS}, {&c.DNSDomain, DefaultDNSDomain},
+	} {
+		if *f.field == "" {
+			*f.field = f.value
+		}
+	}
+	for _, f := range []struct {
+		field *Duration
+		value time.Duration
+	}{
+		{&c.WindowAge, DefaultWindowAge}, {&c.RequestTimeout, DefaultRequestTimeout},
+		{&c.Tick, DefaultTick}, {&c.BookmarkEvery, DefaultBookmarkEvery},
+	} {
+		if *f.field == 0 {
+			*f.field = Duration(f.value)
+		}
+	}
+	if c.WindowBytes == 0 {
+		c.WindowBytes = DefaultWindowBytes
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if !strings.HasSuffix(c.DNSDomain, ".") {
+		c.DNSDomain += "."
+	}
+	c.DNSDomain = strings.ToLower(c.DNSDomain)
+}
+
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
+
+// Validate names everything that is wrong with the configuration. Defaults are filled in before.
+func (c *Config) Validate() error {
+	var errs []error
+	if !namePattern.MatchString(c.Name) {
+		errs = append(errs, fmt.Errorf("name %q: 1 to 63 letters, digits, hyphens, dots and underscores", c.Name))
+	}
+	for _, l := range []struct{ flag, address string }{
+		{"http", c.HTTP}, {"raft", c.Raft}, {"nats", c.NATS}, {"dns", c.DNS},
+	} {
+		errs = append(errs, c.validateListener(l.flag, l.address))
+	}
+	if c.Groups > groupsMax {
+		errs = append(errs, fmt.Errorf("groups %d: 1 to %d", c.Groups, groupsMax))
+	}
+	if c.Tick < Duration(time.Millisecond) || c.Tick > Duration(time.Second) {
+		errs = append(errs, fmt.Errorf("raft-tick %s: 1ms to 1s", time.Duration(c.Tick)))
+	}
+	for _, d := range []struct {
+		flag  string
+		value Duration
+	}{{"request-timeout", c.RequestTimeout}, {"window-age", c.WindowAge}, {"bookmark-every", c.BookmarkEvery}} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("%s %s: a length of time above zero", d.flag, time.Duration(d.value)))
+		}
+	}
+	if c.WindowBytes < 1<<20 {
+		errs = append(errs, fmt.Errorf("window-bytes %d: at least 1 MiB", c.WindowBytes))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateListener(flag, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%s %q: HOST:PORT, such as 127.0.0.1:7600", flag, address)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%s %q: the port is a number from 0 to 65535", flag, address)
+	}
+	if !c.Insecure && !isLoopback(host) {
+		return fmt.Errorf("%s %q listens beyond this host, where anybody could read and change everything: there is no TLS and "+
+			"there are no tokens yet; use a loopback address, or say --insecure where the network itself is trusted", flag, address)
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+// Duration is a length of time that is written as text, such as "30s".
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no length of time, such as 30s or 24h", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Size is a number of bytes, written as a number with an optional unit: "64MiB", "1GiB", "65536".
+type Size int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Size) UnmarshalText(text []byte) error {
+	number, shift := string(text), 0
+	for _, unit := range []struct {
+		suffix string
+		shift  int
+	}{{"KiB", 10}, {"MiB", 20}, {"GiB", 30}} {
+		if n, ok := strings.CutSuffix(number, unit.suffix); ok {
+			number, shift = n, unit.shift
+			break
+		}
+	}
+	v, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+	if err != nil || v < 0 || v > 1<<40>>shift {
+		return fmt.Errorf("%q is no number of bytes, such as 65536, 64MiB or 1GiB", text)
+	}
+	*s = Size(v << shift)
+	return nil
+}

@@ -1,0 +1,296 @@
+package server_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
+	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/machine"
+	"github.com/rollcall/rollcall/log/store"
+	"github.com/rollcall/rollcall/server"
+)
+
+var seed = flag.Uint64("seed", 0, "seed of the random tests; 0 takes a new one each time")
+
+// replica is a machine on a file system of its own, which can lose what was not synced.
+type replica struct {
+	t       *testing.T
+	fs      *vfs.MemFS
+	machine *machine.Machine
+}
+
+func newReplica(t *testing.T) *replica {
+	r := &replica{t: t, fs: vfs.NewCrashableMem()}
+	if err := store.MakeDir(r.fs, "/raft"); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	t.Cleanup(func() { _ = r.machine.Close() })
+	return r
+}
+
+func (r *replica) open() {
+	r.t.Helper()
+	m, err := machine.New(machine.Config{
+		Dir: "/group", Marker: "/raft/synced", Domain: server.Domain{}, Store: store.Options{FS: r.fs},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.machine = m
+}
+
+// apply applies the entries from the one after the last applied on, cut into batches of at most n.
+func (r *replica) apply(entries []sm.Entry, n int) {
+	r.t.Helper()
+	rest := entries[r.machine.Applied():]
+	for len(rest) > 0 {
+		batch := slices.Clone(rest[:min(n, len(rest))])
+		if _, err := r.machine.Update(batch); err != nil {
+			r.t.Fatal(err)
+		}
+		r.machine.Check()
+		rest = rest[len(batch):]
+	}
+}
+
+// crash ends the machine as a loss of power would, keeping a random part of what was not synced, and opens it anew.
+func (r *replica) crash(random *rand.Rand) {
+	r.t.Helper()
+	after := r.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: random.IntN(101), RNG: random})
+	_ = r.machine.Close()
+	r.fs = after
+	r.open()
+}
+
+// snapshot streams the state as Raft would ask for it.
+func (r *replica) snapshot() []byte {
+	r.t.Helper()
+	state, err := r.machine.PrepareSnapshot()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := r.machine.SaveSnapshot(state, &b, nil); err != nil {
+		r.t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// history makes entries of one to eight random commands on a few ledgers, some of them nonsense.
+func history(random *rand.Rand, entries int) []sm.Entry {
+	ledgers := []string{event.System, "default", "blue"}
+	var all []sm.Entry
+	clock := event.Time(1_700_000_000_000_000_000)
+	add := func(cs ...machine.Command) {
+		var encoded [][]byte
+		for _, c := range cs {
+			encoded = append(encoded, machine.EncodeCommand(c))
+		}
+		all = append(all, sm.Entry{Index: uint64(len(all)) + 1, Cmd: machine.EncodeEntry(encoded)})
+	}
+	for len(all) < entries {
+		if random.IntN(200) == 0 {
+			all = append(all, sm.Entry{Index: uint64(len(all)) + 1, Cmd: []byte("no entry at all")})
+			continue
+		}
+		var cs []machine.Command
+		for range 1 + random.IntN(8) {
+			clock += event.Time(random.Int64N(2000) - 500) // clocks of several proposers disagree
+			ledger := ledgers[random.IntN(len(ledgers))]
+			cs = append(cs, machine.Command{
+				Ledger: ledger, Time: clock, Actor: "test", Reason: fmt.Sprint(len(all)),
+				Body: randomBody(random, ledger),
+			})
+		}
+		add(cs...)
+	}
+	return all
+}
+
+func randomBody(random *rand.Rand, ledger string) []byte {
+	key := fmt.Sprintf("app/%d/%d", random.IntN(4), random.IntN(10))
+	instance := event.Instance{
+		Service: fmt.Sprintf("svc-%d", random.IntN(3)), ID: fmt.Sprintf("i-%d", random.IntN(4)),
+		Address: "10.0.0.1", Port: uint16(random.IntN(3)), Meta: map[string]string{"b": "2", "a": "1"},
+	}
+	value := make([]byte, random.IntN(64))
+	for i := range value {
+		value[i] = byte(random.IntN(256))
+	}
+	put := commands.PutKey{Key: key, Value: value}
+	switch random.IntN(14) {
+	case 0:
+		return commands.Encode(commands.OpenNamespace{Namespace: ledger, Cluster: "c", Groups: 3})
+	case 1:
+		return commands.Encode(commands.DeleteKey{Key: key})
+	case 2:
+		return commands.Encode(commands.DeletePrefix{Prefix: key[:5]})
+	case 3:
+		put.If = []commands.Condition{commands.KeyRevision(key, event.Revision(random.IntN(300)))}
+	case 4:
+		put.If = []commands.Condition{commands.KeyExists(key, random.IntN(2) == 0)}
+	case 5, 6:
+		return commands.Encode(commands.RegisterInstance{Instance: instance})
+	case 7:
+		return commands.Encode(commands.DeregisterInstance{Service: instance.Service, ID: instance.ID})
+	case 8:
+		return commands.Encode(commands.CreateNamespace{Namespace: fmt.Sprintf("ns-%d", random.IntN(20))})
+	case 9:
+		other := put
+		other.Key += "/x"
+		return commands.Encode(commands.Txn{
+			If: []commands.Condition{commands.KeyExists(key, true)},
+			Then: []commands.Operation{
+				{Delete: &commands.Target{Key: key}}, {Put: &other}, {Get: &commands.Target{Prefix: "app/", IsPrefix: true}},
+				{Register: &commands.RegisterInstance{Instance: instance}},
+			},
+			Else: []commands.Operation{{Put: &put}, {Get: &commands.Target{Key: key}}},
+		})
+	case 10:
+		return []byte{0xff, 1, 2}
+	}
+	return commands.Encode(put)
+}
+
+// TestDeterminism drives the same entries through different batchings, through crashes and replay, and through a
+// snapshot and its restoration, and compares every byte of the state.
+func TestDeterminism(t *testing.T) {
+	s := *seed
+	if s == 0 {
+		s = rand.Uint64()
+	}
+	t.Logf("seed %d", s)
+	random := rand.New(rand.NewPCG(s, 1))
+	entries := history(random, 400)
+
+	reference := newReplica(t)
+	reference.apply(entries, 1)
+	want := reference.snapshot()
+	t.Logf("%d entries, %d bytes of state, SHA-256 %x", len(entries), len(want), sha256.Sum256(want))
+	same := func(t *testing.T, r *replica) {
+		t.Helper()
+		if got := r.snapshot(); !bytes.Equal(got, want) {
+			t.Errorf("the state differs: %d bytes, %d wanted; first difference at byte %d", len(got), len(want), firstDifference(got, want))
+		}
+	}
+
+	t.Run("one batch", func(t *testing.T) {
+		r := newReplica(t)
+		r.apply(entries, len(entries))
+		same(t, r)
+	})
+	t.Run("random batches", func(t *testing.T) {
+		r := newReplica(t)
+		for r.machine.Applied() < uint64(len(entries)) {
+			r.apply(entries[:min(len(entries), int(r.machine.Applied())+1+random.IntN(50))], 1+random.IntN(20))
+		}
+		same(t, r)
+	})
+	t.Run("crashes and replay", func(t *testing.T) {
+		r := newReplica(t)
+		for r.machine.Applied() < uint64(len(entries)) {
+			r.apply(entries[:min(len(entries), int(r.machine.Applied())+1+random.IntN(80))], 1+random.IntN(20))
+			if random.IntN(2) == 0 {
+				if err := r.machine.Sync(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.crash(random)
+		}
+		same(t, r)
+	})
+	t.Run("snapshot and restore", func(t *testing.T) {
+		for range 4 {
+			giver, taker := newReplica(t), newReplica(t)
+			at := random.IntN(len(entries) + 1)
+			giver.apply(entries[:at], 7)
+			taker.apply(entries[:random.IntN(at+1)], 3) // it has an older state of its own
+			if err := taker.machine.RecoverFromSnapshot(bytes.NewReader(giver.snapshot()), nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := taker.machine.Applied(); got != uint64(at) {
+				t.Fatalf("applied after the restoration: %d, want %d", got, at)
+			}
+			taker.apply(entries, 11)
+			same(t, taker)
+			taker.crash(random)
+			taker.apply(entries, 11)
+			same(t, taker)
+		}
+	})
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+// BenchmarkApply measures decide-and-apply alone: entries of 64 puts each of a 256-byte value, on the disk's own
+// file system, as Raft would hand them over, without Raft.
+func BenchmarkApply(b *testing.B) {
+	for _, keys := range []int{1_000, 1_000_000} {
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+			dir := b.TempDir()
+			cache := store.NewCache(64 << 20) // as package log shares it among the groups
+			defer cache.Unref()
+			m, err := machine.New(machine.Config{
+				Dir: filepath.Join(dir, "group"), Marker: filepath.Join(dir, "synced"), Domain: server.Domain{},
+				Store: store.Options{Cache: cache},
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = m.Close() }()
+			benchmarkApply(b, m, keys)
+		})
+	}
+}
+
+func benchmarkApply(b *testing.B, m *machine.Machine, keys int) {
+	const perEntry = 64
+	entry := func(index uint64, cs ...commands.Command) []sm.Entry {
+		var encoded [][]byte
+		for _, c := range cs {
+			encoded = append(encoded, machine.EncodeCommand(machine.Command{Ledger: "default", Time: event.Time(index), Body: commands.Encode(c)}))
+		}
+		return []sm.Entry{{Index: index, Cmd: machine.EncodeEntry(encoded)}}
+	}
+	if _, err := m.Update(entry(1, commands.OpenNamespace{Namespace: "default", Cluster: "bench"})); err != nil {
+		b.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	value := make([]byte, 256)
+	var prepared [][]sm.Entry
+	index := uint64(1)
+	for done := 0; done < b.N; done += perEntry {
+		var cs []commands.Command
+		for range min(perEntry, b.N-done) {
+			cs = append(cs, commands.PutKey{Key: fmt.Sprintf("app/config/setting-%07d", random.IntN(keys)), Value: value})
+		}
+		index++
+		prepared = append(prepared, entry(index, cs...))
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for _, e := range prepared {
+		if _, err := m.Update(e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}

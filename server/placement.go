@@ -1,0 +1,152 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// systemGroup hosts _system's ledger, which says where everything else is.
+const systemGroup = 1
+
+// placement knows which group hosts each namespace, from _system's ledger.
+type placement struct {
+	mu     sync.RWMutex
+	groups map[string]uint64
+}
+
+func newPlacement() *placement {
+	return &placement{groups: map[string]uint64{event.System: systemGroup}}
+}
+
+func (p *placement) group(namespace string) (uint64, error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	g, ok := p.groups[namespace]
+	if !ok {
+		return 0, gateway.UnknownNamespaceError{Namespace: namespace}
+	}
+	return g, nil
+}
+
+// set records where a namespace is, and tells whether that is news.
+func (p *placement) set(namespace string, group uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, known := p.groups[namespace]
+	p.groups[namespace] = group
+	return !known
+}
+
+func (p *placement) names() []string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	names := make([]string, 0, len(p.groups))
+	for name := range p.groups {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// bootstrap makes sure that _system and default exist, and opens every namespace that _system knows. All of it may
+// be repeated: what is there already makes no event.
+func (s *Server) bootstrap(ctx context.Context) error {
+	_, err := s.submit(ctx, systemGroup, event.System, gateway.Request{Command: commands.OpenNamespace{
+		Namespace: event.System, Cluster: s.identity.Cluster, Groups: s.identity.Groups,
+	}})
+	if err != nil {
+		return err
+	}
+	if err := s.learnCluster(ctx); err != nil {
+		return err
+	}
+	if _, err := s.Submit(ctx, event.System, gateway.Request{Command: commands.CreateNamespace{Namespace: event.Default}}); err != nil {
+		return err
+	}
+	var namespaces []event.Namespace
+	err = s.View(ctx, event.System, gateway.ReadOptions{}, func(v gateway.View) error {
+		namespaces = slices.Collect(v.Namespaces())
+		return nil
+	})
+	for _, n := range namespaces {
+		err = errors.Join(err, s.openNamespace(ctx, n))
+	}
+	return err
+}
+
+// learnCluster takes the cluster's id from the first event of _system's ledger, where it stands for good.
+func (s *Server) learnCluster(ctx context.Context) error {
+	f, err := s.Follow(event.System, 1)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	events, err := f.Next(ctx)
+	if err != nil {
+		return err
+	}
+	opened, ok := events[0].Body.(event.NamespaceOpened)
+	if !ok {
+		return errors.New("the ledger of _system does not begin with its opening")
+	}
+	s.cluster = opened.Cluster
+	return nil
+}
+
+// openNamespace opens a namespace's ledger on the group that hosts it, and has its views follow it.
+func (s *Server) openNamespace(ctx context.Context, n event.Namespace) error {
+	_, err := s.submit(ctx, n.Group, n.Name, gateway.Request{Command: commands.OpenNamespace{
+		Namespace: n.Name, Cluster: s.cluster, Placed: n.Revision,
+	}})
+	if err != nil {
+		return err
+	}
+	return s.admit(n.Name, n.Group)
+}
+
+// followSystem learns of namespaces that were created anywhere.
+func (s *Server) followSystem(ctx context.Context, from event.Revision) {
+	f, err := s.Follow(event.System, from)
+	if err != nil {
+		s.config.Logger.Error("cannot follow _system", "error", err)
+		return
+	}
+	defer f.Close()
+	for {
+		events, err := f.Next(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.config.Logger.Error("cannot follow _system", "error", err)
+			}
+			return
+		}
+		for _, e := range events {
+			if b, ok := e.Body.(event.NamespaceCreated); ok {
+				s.openUntilDone(ctx, event.Namespace{Name: b.Namespace, Group: b.Group, Revision: e.Commit})
+			}
+		}
+	}
+}
+
+func (s *Server) openUntilDone(ctx context.Context, n event.Namespace) {
+	for ctx.Err() == nil {
+		attempt, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
+		err := s.openNamespace(attempt, n)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.config.Logger.Warn("cannot open a namespace yet", "namespace", n.Name, "group", n.Group, "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
