@@ -55,7 +55,7 @@ func (w *working) run(op Operation) (Result, *Rejection) {
 	case op.Delete != nil:
 		return w.delete(*op.Delete), nil
 	case op.Get != nil:
-		return Result{Revision: w.Head(), Entries: w.read(*op.Get)}, nil
+		return Result{Entries: w.read(*op.Get)}, nil
 	case op.Register != nil:
 		return w.register(*op.Register), nil
 	case op.Deregister != nil:

@@ -1,0 +1,365 @@
+package commands_test
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+	"github.com/rollcall/rollcall/projections"
+	"github.com/rollcall/rollcall/projections/kv"
+)
+
+// ledger is one ledger without Raft: commands are decided on the views, and their events folded into them.
+type ledger struct {
+	t    *testing.T
+	name string
+	db   *store.DB
+	head event.Revision
+	now  event.Time
+}
+
+func newLedger(t *testing.T, name string) *ledger {
+	db, err := store.Open("", store.Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return &ledger{t: t, name: name, db: db}
+}
+
+// decide decides a command and folds its events. It gives them, stamped.
+func (l *ledger) decide(c commands.Command) ([]event.Event, commands.Answer, *commands.Rejection) {
+	l.t.Helper()
+	batch := l.db.NewBatch()
+	defer func() { _ = batch.Close() }()
+	rows := batch.Ledger(1)
+	l.now++
+	d, rejection := commands.Decide(projections.NewView(rows, l.head), l.now, l.name, c)
+	if rejection != nil {
+		return nil, commands.Answer{}, rejection
+	}
+	var events []event.Event
+	commit := l.head + event.Revision(len(d.Events))
+	rows.Begin(commit)
+	for _, body := range d.Events {
+		l.head++
+		e := event.Event{Revision: l.head, Commit: commit, Time: l.now, Body: body}
+		projections.Fold(rows, e)
+		events = append(events, e)
+	}
+	if err := batch.Commit(); err != nil {
+		l.t.Fatal(err)
+	}
+	d.Answer.Resolve(commit)
+	return events, d.Answer, nil
+}
+
+// view is the state at a revision; zero means the newest.
+func (l *ledger) view(at event.Revision) projections.View {
+	if at == 0 {
+		at = math.MaxUint64
+	}
+	return projections.NewView(l.db.Rows(1, at), l.head)
+}
+
+// TestDecide runs the scripts in testdata/decide: each directive is a command, and its result is the events that it
+// makes, or its rejection. "rows" shows what they were folded into.
+func TestDecide(t *testing.T) {
+	datadriven.Walk(t, filepath.Join("..", "testdata", "decide"), func(t *testing.T, path string) {
+		var l *ledger
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			switch d.Cmd {
+			case "ledger":
+				l = newLedger(t, d.CmdArgs[0].Key)
+				return ""
+			case "rows":
+				return showRows(l, d)
+			}
+			return show(l.decide(parseCommand(t, d)))
+		})
+	})
+}
+
+// show gives the events as "revision/commit type subject …", then the answer.
+func show(events []event.Event, a commands.Answer, r *commands.Rejection) string {
+	var b strings.Builder
+	if r != nil {
+		fmt.Fprintf(&b, "%s: %s", r.Code, r.Message)
+		if r.Revision != 0 {
+			fmt.Fprintf(&b, " (now %d)", r.Revision)
+		}
+		return b.String() + "\n"
+	}
+	for _, e := range events {
+		fmt.Fprintf(&b, "%d/%d %s %s %s\n", e.Revision, e.Commit, e.Body.Type(), e.Body.Subject(), showBody(e.Body))
+	}
+	fmt.Fprintf(&b, "-> revision %d", a.Revision)
+	if a.Branch != commands.NoBranch {
+		fmt.Fprintf(&b, " branch %s failed %v", map[commands.Branch]string{1: "then", 2: "else"}[a.Branch], a.Failed)
+	}
+	for i, r := range a.Results {
+		fmt.Fprintf(&b, "\n   [%d] revision %d", i, r.Revision)
+		if r.Created {
+			b.WriteString(" created")
+		}
+		if r.Deleted > 0 {
+			fmt.Fprintf(&b, " deleted %d", r.Deleted)
+		}
+		if r.Group > 0 {
+			fmt.Fprintf(&b, " group %d", r.Group)
+		}
+		for _, e := range r.Entries {
+			fmt.Fprintf(&b, " %s", showEntry(e))
+		}
+	}
+	return b.String() + "\n"
+}
+
+func showBody(body event.Body) string {
+	switch b := body.(type) {
+	case event.KeySet:
+		return fmt.Sprintf("%.40q created %d version %d previous %d flags %d %s", b.Value, b.CreateRevision, b.Version, b.Previous, b.Flags, b.ContentType)
+	case event.KeyDeleted:
+		return fmt.Sprintf("previous %d", b.Previous)
+	case event.InstanceRegistered:
+		return fmt.Sprintf("%s:%d tags %v weight %d created %d previous %d", b.Instance.Address, b.Instance.Port, b.Instance.Tags, b.Instance.Weight, b.CreateRevision, b.Previous)
+	case event.InstanceDeregistered:
+		return fmt.Sprintf("previous %d", b.Previous)
+	}
+	return fmt.Sprintf("%+v", body)
+}
+
+func showEntry(e event.Entry) string {
+	return fmt.Sprintf("%s=%q@%d/%d/v%d", e.Key, e.Value, e.CreateRevision, e.Revision, e.Version)
+}
+
+// showRows shows the views: "rows" now, "rows at=R" as they were.
+func showRows(l *ledger, d *datadriven.TestData) string {
+	var at uint64
+	d.MaybeScanArgs(l.t, "at", &at)
+	v := l.view(event.Revision(at))
+	var b strings.Builder
+	for e := range v.Keys("") {
+		fmt.Fprintf(&b, "key %s\n", showEntry(e))
+	}
+	for r := range v.Instances("") {
+		fmt.Fprintf(&b, "instance %s/%s %s:%d tags %v @%d/%d\n", r.Service, r.ID, r.Address, r.Port, r.Tags, r.CreateRevision, r.Revision)
+	}
+	for n := range v.Namespaces() {
+		fmt.Fprintf(&b, "namespace %s group %d @%d\n", n.Name, n.Group, n.Revision)
+	}
+	return b.String()
+}
+
+// parseCommand reads a directive: its words are the arguments, its input lines are a transaction's parts.
+func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
+	t.Helper()
+	op := parseOperation(t, d.Cmd, d.CmdArgs)
+	switch d.Cmd {
+	case "put":
+		put := *op.Put
+		put.If = parseConditions(t, put.Key, d.CmdArgs)
+		return put
+	case "delete":
+		if op.Delete.IsPrefix {
+			return commands.DeletePrefix{Prefix: op.Delete.Prefix}
+		}
+		return commands.DeleteKey{Key: op.Delete.Key, If: parseConditions(t, op.Delete.Key, d.CmdArgs)}
+	case "register":
+		return *op.Register
+	case "deregister":
+		return *op.Deregister
+	case "open":
+		return commands.OpenNamespace{Namespace: d.CmdArgs[0].Key, Cluster: "c1", Groups: number(t, d.CmdArgs, "groups")}
+	case "create":
+		return commands.CreateNamespace{Namespace: argument(d.CmdArgs, 0), Group: number(t, d.CmdArgs, "group")}
+	case "txn":
+		return parseTxn(t, d.Input)
+	}
+	d.Fatalf(t, "unknown directive %q", d.Cmd)
+	return nil
+}
+
+// parseTxn reads lines such as "if exists a", "then put a v", "else get prefix=a".
+func parseTxn(t *testing.T, input string) commands.Txn {
+	t.Helper()
+	var c commands.Txn
+	for line := range strings.Lines(input) {
+		verb, args, err := datadriven.ParseLine(strings.TrimSpace(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch verb {
+		case "if":
+			c.If = append(c.If, parseConditions(t, args[0].Key, args[1:])...)
+		case "then":
+			c.Then = append(c.Then, parseOperation(t, args[0].Key, args[1:]))
+		case "else":
+			c.Else = append(c.Else, parseOperation(t, args[0].Key, args[1:]))
+		}
+	}
+	return c
+}
+
+func parseOperation(t *testing.T, verb string, args []datadriven.CmdArg) commands.Operation {
+	t.Helper()
+	target := &commands.Target{Key: argument(args, 0)}
+	if p, ok := value(args, "prefix"); ok {
+		target = &commands.Target{Prefix: p, IsPrefix: true}
+	}
+	switch verb {
+	case "put":
+		v := argument(args, 1)
+		if n := number(t, args, "size"); n > 0 {
+			v = strings.Repeat("x", int(n))
+		}
+		contentType, _ := value(args, "type")
+		return commands.Operation{Put: &commands.PutKey{Key: argument(args, 0), Value: []byte(v), Flags: number(t, args, "flags"), ContentType: contentType}}
+	case "delete":
+		return commands.Operation{Delete: target}
+	case "get":
+		return commands.Operation{Get: target}
+	case "register":
+		address, _ := value(args, "address")
+		var tags []string
+		if s, ok := value(args, "tags"); ok {
+			tags = strings.Split(s, "+")
+		}
+		return commands.Operation{Register: &commands.RegisterInstance{Instance: event.Instance{
+			Service: argument(args, 0), ID: argument(args, 1), Address: address, Port: uint16(number(t, args, "port")),
+			Tags: tags, Weight: uint16(number(t, args, "weight")),
+		}}}
+	case "deregister":
+		return commands.Operation{Deregister: &commands.DeregisterInstance{Service: argument(args, 0), ID: argument(args, 1)}}
+	}
+	return commands.Operation{}
+}
+
+// parseConditions reads "exists", "absent", "empty", "revision=R", "version=N", "created=R" and "value=V"; with "op"
+// one of = != < >.
+func parseConditions(t *testing.T, key string, args []datadriven.CmdArg) []commands.Condition {
+	t.Helper()
+	op := commands.Equal
+	if s, ok := value(args, "op"); ok {
+		op = map[string]commands.Op{"=": commands.Equal, "!=": commands.NotEqual, "<": commands.Less, ">": commands.Greater}[s]
+	}
+	var cs []commands.Condition
+	for _, a := range args {
+		switch a.Key {
+		case "exists":
+			cs = append(cs, commands.KeyExists(key, true))
+		case "absent":
+			cs = append(cs, commands.KeyExists(key, false))
+		case "empty":
+			cs = append(cs, commands.Condition{Field: commands.FieldEmpty, Key: key, Number: 1})
+		case "revision":
+			cs = append(cs, commands.Condition{Field: commands.FieldRevision, Key: key, Number: number(t, args, "revision"), Op: op})
+		case "created":
+			cs = append(cs, commands.Condition{Field: commands.FieldCreateRevision, Key: key, Number: number(t, args, "created"), Op: op})
+		case "version":
+			cs = append(cs, commands.Condition{Field: commands.FieldVersion, Key: key, Number: number(t, args, "version"), Op: op})
+		case "value":
+			cs = append(cs, commands.Condition{Field: commands.FieldValue, Key: key, Value: []byte(a.Vals[0]), Op: op})
+		}
+	}
+	return cs
+}
+
+// argument is the n-th word that is no name=value. A word in quotes is read as a Go string.
+func argument(args []datadriven.CmdArg, n int) string {
+	for _, a := range args {
+		if len(a.Vals) > 0 {
+			continue
+		}
+		if n == 0 {
+			if s, err := strconv.Unquote(a.Key); err == nil {
+				return s
+			}
+			if s, ok := strings.CutPrefix(a.Key, "long:"); ok {
+				size, _ := strconv.Atoi(s)
+				return strings.Repeat("k", size)
+			}
+			return a.Key
+		}
+		n--
+	}
+	return ""
+}
+
+func value(args []datadriven.CmdArg, name string) (string, bool) {
+	for _, a := range args {
+		if a.Key == name && len(a.Vals) > 0 {
+			if s, err := strconv.Unquote(a.Vals[0]); err == nil {
+				return s, true
+			}
+			return a.Vals[0], true
+		}
+	}
+	return "", false
+}
+
+func number(t *testing.T, args []datadriven.CmdArg, name string) uint64 {
+	t.Helper()
+	s, ok := value(args, name)
+	if !ok {
+		return 0
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestListPages walks lists of random keys page by page, with and without a separator, and holds them against the
+// whole.
+func TestListPages(t *testing.T) {
+	l := newLedger(t, "default")
+	_, _, _ = l.decide(commands.OpenNamespace{Namespace: "default", Cluster: "c"})
+	for _, key := range []string{"a", "a/b", "a/b/c", "a/d", "a-", "b//c", "b/c", "é/x", "z"} {
+		if _, _, r := l.decide(commands.PutKey{Key: key, Value: []byte(key)}); r != nil {
+			t.Fatal(r)
+		}
+	}
+	for _, separator := range []string{"", "/", "-"} {
+		for _, prefix := range []string{"", "a", "a/", "b/", "nothing"} {
+			whole, next := l.view(0).List(kv.Query{Prefix: prefix, Separator: separator, Limit: 100})
+			if next != "" {
+				t.Errorf("prefix %q separator %q: next %q behind the end", prefix, separator, next)
+			}
+			var paged []kv.Item
+			for after := ""; ; {
+				items, next := l.view(0).List(kv.Query{Prefix: prefix, Separator: separator, Limit: 1, After: after})
+				paged = append(paged, items...)
+				if next == "" {
+					break
+				}
+				after = next
+			}
+			if got, want := keysOf(paged), keysOf(whole); got != want {
+				t.Errorf("prefix %q separator %q: pages give %s, the whole list %s", prefix, separator, got, want)
+			}
+		}
+	}
+	items, _ := l.view(0).List(kv.Query{Separator: "/", Limit: 100})
+	if got, want := keysOf(items), `["a" "a-" "a/" "b/" "z" "é/"]`; got != want {
+		t.Errorf("top level: got %s, want %s", got, want)
+	}
+}
+
+func keysOf(items []kv.Item) string {
+	keys := []string{}
+	for _, i := range items {
+		keys = append(keys, i.Key)
+	}
+	return fmt.Sprintf("%q", keys)
+}
