@@ -40,11 +40,6 @@ func (f *Frontier) Append(leaf []byte) []byte {
 	return completed
 }
 
-// Clone is a copy that can be appended to on its own.
-func (f *Frontier) Clone() Frontier {
-	return Frontier{size: f.size, roots: append([]tlog.Hash(nil), f.roots...)}
-}
-
 // Root is the hash of the whole tree; that of the empty tree is the hash of nothing.
 func (f *Frontier) Root() tlog.Hash {
 	if len(f.roots) == 0 {

@@ -1,0 +1,239 @@
+package event_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/rollcall/rollcall/log/event"
+)
+
+var add = flag.Bool("add", false, "write the golden bytes of events that have none yet; those that exist are never rewritten")
+
+// samples has one event of each kind with every field set, and one with as few as possible.
+func samples() map[string]event.Event {
+	at := func(body event.Body) event.Event {
+		return event.Event{Revision: 41, Commit: 42, Time: 1764000000123456789, Actor: "ci", Reason: "ticket 7", Body: body}
+	}
+	return map[string]event.Event{
+		"key-set": at(event.KeySet{
+			Key: "app/db/url", Value: []byte("postgres://db"), ContentType: "text/plain", Flags: 7,
+			CreateRevision: 12, Version: 3, Previous: 40,
+		}),
+		"key-set-least": {Revision: 1, Commit: 1, Body: event.KeySet{Key: "k", Value: []byte{}, Version: 1}},
+		"key-deleted":   at(event.KeyDeleted{Key: "app/db/url", Previous: 41}),
+		"instance-registered": at(event.InstanceRegistered{Instance: event.Instance{
+			Service: "web", ID: "web-1", Node: "host-3", Address: "10.0.0.1", Port: 8080, Protocol: "http", Version: "1.2.3",
+			Tags: []string{"blue", "canary"}, Meta: map[string]string{"zone": "b", "az": "1"}, Weight: 10, Priority: 1,
+		}, CreateRevision: 3, Previous: 9}),
+		"instance-registered-least": {Revision: 2, Commit: 2, Body: event.InstanceRegistered{Instance: event.Instance{Service: "s", ID: "i", Address: "::1"}}},
+		"instance-deregistered":     at(event.InstanceDeregistered{Service: "web", ID: "web-1", Previous: 9}),
+		"namespace-opened":          at(event.NamespaceOpened{Namespace: "blue", Cluster: "0011223344556677", Placed: 5, Groups: 4}),
+		"namespace-created":         at(event.NamespaceCreated{Namespace: "blue", Group: 2}),
+	}
+}
+
+// TestGoldenBytes holds every kind of event against the bytes that it had when it was first shipped: they are hashed
+// into ledgers, so they may never change.
+func TestGoldenBytes(t *testing.T) {
+	for name, e := range samples() {
+		t.Run(name, func(t *testing.T) {
+			got := event.Append(nil, e)
+			path := filepath.Join("..", "..", "testdata", "events", name+".hex")
+			golden, err := os.ReadFile(path)
+			if os.IsNotExist(err) && *add {
+				err = os.WriteFile(path, []byte(hex.EncodeToString(got)+"\n"), 0o644)
+				golden = []byte(hex.EncodeToString(got))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := strings.TrimSpace(string(golden)); hex.EncodeToString(got) != want {
+				t.Errorf("bytes of %s:\n got %x\nwant %s", name, got, want)
+			}
+			back, err := event.DecodeCanonical(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(e, back); diff != "" {
+				t.Errorf("decoded otherwise (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	good := event.Append(nil, samples()["key-set-least"])
+	cases := []struct{ name, hex string }{
+		{"nothing", ""},
+		{"cut short", hex.EncodeToString(good[:len(good)-1])},
+		{"trailing bytes", hex.EncodeToString(good) + "00"},
+		{"an array", "80"},
+		{"unknown kind", "a50119ffff0201030104000 7a0"},
+		{"unknown field", "a6011864020103010400" + "07a3" + "01616b0240" + "0601" + "1863" + "00"},
+		{"a longer integer than needed", "a5011864021800" + "01" + "0301040007a301616b02400601"},
+		{"keys out of order", "a5" + "0201" + "011864" + "03010400" + "07a301616b02400601"},
+		{"the same key twice", "a6" + "011864" + "011864" + "020103010400" + "07a301616b02400601"},
+		{"indefinite length", "bf" + "011864" + "020103010400" + "07a301616b02400601" + "ff"},
+		{"text that is not UTF-8", "a5011864020103010400" + "07a301" + "61ff" + "02400601"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			b, err := hex.DecodeString(strings.ReplaceAll(c.hex, " ", ""))
+			if err != nil {
+				b = []byte(c.hex)
+			}
+			if e, err := event.DecodeCanonical(b); err == nil {
+				t.Errorf("%s was taken for %+v", c.hex, e)
+			}
+		})
+	}
+}
+
+// FuzzDecode looks for bytes that make decoding panic, or that are taken without being the canonical ones.
+func FuzzDecode(f *testing.F) {
+	for _, e := range samples() {
+		f.Add(event.Append(nil, e))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := event.DecodeCanonical(b)
+		if err != nil {
+			return
+		}
+		if again := event.Append(nil, e); !bytes.Equal(again, b) {
+			t.Errorf("%x was taken, but encodes to %x", b, again)
+		}
+	})
+}
+
+func TestKeySubject(t *testing.T) {
+	cases := []struct{ key, subject string }{
+		{"app/db/url", "kv.app.db.url"},
+		{"a", "kv.a"},
+		{"a//b", "kv.a.%.b"},
+		{"/a", "kv.%.a"},
+		{"a/", "kv.a.%"},
+		{"/", "kv.%.%"},
+		{"", "kv.%"},
+		{"a.b/c d/*/>/100%", "kv.a%2Eb.c%20d.%2A.%3E.100%25"},
+		{"é/日本", "kv.é.日本"},
+		{"tab\t/del\x7f", "kv.tab%09.del%7F"},
+	}
+	for _, c := range cases {
+		if got := event.KeySubject(c.key); got != c.subject {
+			t.Errorf("subject of %q: got %q, want %q", c.key, got, c.subject)
+		}
+		back, err := event.ParseKeySubject(c.subject)
+		if err != nil || back != c.key {
+			t.Errorf("key of %q: got %q, %v, want %q", c.subject, back, err, c.key)
+		}
+	}
+	for _, bad := range []string{"", "kv", "kv.", "kv.a..b", "service.a", "kv.a%2fb", "kv.%41", "kv.a%", "kv.a%2", "kv.%zz", "kv.a/b", "kv.a b"} {
+		if key, err := event.ParseKeySubject(bad); err == nil {
+			t.Errorf("subject %q was taken for key %q", bad, key)
+		}
+	}
+}
+
+// FuzzKeySubject checks that every key has a subject that NATS can carry, and that it leads back to the key.
+func FuzzKeySubject(f *testing.F) {
+	for _, key := range []string{"a/b", "", "/", "a//b", "%", "a.b *>", "\x00\x7f", "日本", "\xff"} {
+		f.Add(key)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		subject := event.KeySubject(key)
+		for _, segment := range strings.Split(subject, ".") {
+			if segment == "" || segment == "*" || segment == ">" || strings.ContainsAny(segment, " \t\r\n\x00") {
+				t.Fatalf("key %q: subject %q has the segment %q", key, subject, segment)
+			}
+		}
+		back, err := event.ParseKeySubject(subject)
+		if err != nil || back != key {
+			t.Fatalf("key %q: subject %q leads to %q, %v", key, subject, back, err)
+		}
+	})
+}
+
+// FuzzParseKeySubject checks the other direction: a subject that is taken is the one spelling of its key.
+func FuzzParseKeySubject(f *testing.F) {
+	for _, s := range []string{"kv.a.b", "kv.%", "kv.%2E", "kv.%2e", "kv.a%"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, subject string) {
+		key, err := event.ParseKeySubject(subject)
+		if err == nil && event.KeySubject(key) != subject {
+			t.Fatalf("%q was taken for key %q, whose subject is %q", subject, key, event.KeySubject(key))
+		}
+	})
+}
+
+func TestFilter(t *testing.T) {
+	cases := []struct {
+		filter  string
+		match   []string
+		nothing []string
+	}{
+		{"", []string{"kv.a", "kv.a.b"}, nil},
+		{">", []string{"kv.a", "service.a.b"}, nil},
+		{"kv.a", []string{"kv.a"}, []string{"kv.a.b", "kv.b", "kv"}},
+		{"kv.>", []string{"kv.a", "kv.a.b"}, []string{"kv", "service.a"}},
+		{"kv.*", []string{"kv.a"}, []string{"kv", "kv.a.b"}},
+		{"kv.*.c", []string{"kv.a.c"}, []string{"kv.c", "kv.a.b", "kv.a.c.d"}},
+		{"*.web.*", []string{"service.web.1"}, []string{"service.web"}},
+	}
+	for _, c := range cases {
+		f, err := event.ParseFilter(c.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range c.match {
+			if !f.Match(s) {
+				t.Errorf("filter %q does not match %q", c.filter, s)
+			}
+		}
+		for _, s := range c.nothing {
+			if f.Match(s) {
+				t.Errorf("filter %q matches %q", c.filter, s)
+			}
+		}
+	}
+	for _, bad := range []string{".", "a..b", "a.>.b", "a*", "a.>b", "a b", "\xff"} {
+		if _, err := event.ParseFilter(bad); err == nil {
+			t.Errorf("filter %q was taken", bad)
+		}
+	}
+}
+
+// TestNames holds names against the DNS rules that they must pass.
+func TestNames(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.StringMatching(`[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?`).Draw(t, "name")
+		if !event.IsNamespaceName(s) || !event.IsDNSLabel(s) {
+			t.Fatalf("%q was refused", s)
+		}
+	})
+	for _, bad := range []string{"", "-a", "a-", "a.b", "a b", "é", strings.Repeat("a", 64)} {
+		if event.IsDNSLabel(bad) || event.IsNamespaceName(bad) {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	if event.IsNamespaceName("Upper") || !event.IsNamespaceName(event.System) {
+		t.Error("upper case is no namespace's name, and _system is one")
+	}
+}
+
+func ExampleKeySubject() {
+	fmt.Println(event.KeySubject("app/db/url"))
+	fmt.Println(event.KeySubject("hosts/example.com"))
+	// Output:
+	// kv.app.db.url
+	// kv.hosts.example%2Ecom
+}
