@@ -47,6 +47,7 @@ type proposer struct {
 	queue   chan *proposal
 	slots   chan struct{} // one token for each entry in flight
 	wg      sync.WaitGroup
+	ended   chan struct{} // closed when run has returned: everything proposed has been answered
 }
 
 func newProposer(host *dragonboat.NodeHost, group uint64) *proposer {
@@ -55,6 +56,7 @@ func newProposer(host *dragonboat.NodeHost, group uint64) *proposer {
 		session: host.GetNoOPSession(group),
 		queue:   make(chan *proposal, queueCommandsMax),
 		slots:   make(chan struct{}, entriesInFlight),
+		ended:   make(chan struct{}),
 	}
 }
 
@@ -79,6 +81,11 @@ func (p *proposer) submit(ctx context.Context, c machine.Command) ([]byte, error
 				return nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 			}
 			return nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, context.Cause(ctx))
+		case <-p.ended:
+			if w.taken.CompareAndSwap(false, true) {
+				return nil, ErrClosed
+			}
+			o = <-w.done
 		}
 		if !errors.Is(o.err, errDropped) {
 			return o.reply, o.err
@@ -99,6 +106,7 @@ var errDropped = errors.New("dropped")
 
 // run sends entries until ctx ends, then refuses what still waits.
 func (p *proposer) run(ctx context.Context) {
+	defer close(p.ended)
 	defer p.wg.Wait()
 	for {
 		select {
