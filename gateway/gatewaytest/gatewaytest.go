@@ -1,0 +1,224 @@
+// Package gatewaytest is a gateway.Backend in memory, for tests of doors and of what talks to them.
+//
+// Decisions and folds are the real ones; only what is below them is not: there is no Raft, no disk and no other
+// server. Tests set its clock, and have it fail in each way that a server can.
+package gatewaytest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/projections"
+)
+
+// Groups is how many Raft groups the cluster claims to have.
+const Groups = 3
+
+// Start is where the clock of every new Backend stands, so that what tests print never changes.
+var Start = time.Date(2026, time.January, 2, 3, 4, 5, 0, time.UTC)
+
+// Backend implements gateway.Backend. The function of a View must not call the Backend: it runs under its lock.
+type Backend struct {
+	cluster string
+
+	mu        sync.RWMutex // guards what follows, and everything in the ledgers
+	now       time.Time
+	ledgers   map[string]*ledger
+	submitted int
+	faults    Faults
+	closed    chan struct{}
+}
+
+var _ gateway.Backend = (*Backend)(nil)
+
+// Faults are what goes wrong. The zero value is a server that works.
+type Faults struct {
+	// Submit fails commands before they are decided: nothing is written.
+	Submit error
+	// Applied fails commands after they have taken effect, as a lost answer does.
+	Applied error
+	// View fails linearizable reads; those that accept stale state go on.
+	View error
+	// Follow fails whoever wants to follow, and ends those who do.
+	Follow error
+	// Staleness is how old what is there claims to be, for those that accept stale state.
+	Staleness time.Duration
+}
+
+// New makes a cluster with the namespaces _system (at revision 2) and default (at revision 1).
+func New(cluster string) *Backend {
+	b := &Backend{cluster: cluster, now: Start, ledgers: map[string]*ledger{}, closed: make(chan struct{})}
+	b.ledgers[event.System] = newLedger()
+	b.mustDecide(event.System, commands.OpenNamespace{Namespace: event.System, Cluster: cluster, Groups: Groups})
+	b.create(gateway.Request{Command: commands.CreateNamespace{Namespace: event.Default}})
+	b.submitted = 0
+	return b
+}
+
+// Cluster implements gateway.Backend.
+func (b *Backend) Cluster() string { return b.cluster }
+
+// Namespaces implements gateway.Backend.
+func (b *Backend) Namespaces() []string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return slices.Sorted(maps.Keys(b.ledgers))
+}
+
+// Head implements gateway.Backend.
+func (b *Backend) Head(namespace string) (event.Revision, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	l, err := b.ledger(namespace)
+	if err != nil {
+		return 0, err
+	}
+	return l.head(), nil
+}
+
+// Submit implements gateway.Backend. What it is given may be changed once it has returned.
+func (b *Backend) Submit(ctx context.Context, namespace string, r gateway.Request) (commands.Answer, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, err := b.ledger(namespace); err != nil {
+		return commands.Answer{}, err
+	}
+	if rejection := commands.Validate(r.Command); rejection != nil {
+		return commands.Answer{}, rejection
+	}
+	if err := b.faults.Submit; err != nil {
+		return commands.Answer{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return commands.Answer{}, fmt.Errorf("%w: %w", gateway.ErrUnavailable, err)
+	}
+	answer, err := b.submit(namespace, r)
+	if err == nil && b.faults.Applied != nil {
+		return commands.Answer{}, b.faults.Applied
+	}
+	return answer, err
+}
+
+func (b *Backend) submit(namespace string, r gateway.Request) (commands.Answer, error) {
+	b.submitted++
+	if _, ok := r.Command.(commands.CreateNamespace); ok && namespace == event.System {
+		return b.create(r)
+	}
+	return b.decide(namespace, r)
+}
+
+// create places a namespace and opens its ledger.
+func (b *Backend) create(r gateway.Request) (commands.Answer, error) {
+	answer, err := b.decide(event.System, r)
+	if err != nil {
+		return answer, err
+	}
+	name := r.Command.(commands.CreateNamespace).Namespace
+	if b.ledgers[name] == nil {
+		b.ledgers[name] = newLedger()
+		b.mustDecide(name, commands.OpenNamespace{Namespace: name, Cluster: b.cluster, Placed: answer.Revision})
+	}
+	return answer, nil
+}
+
+func (b *Backend) mustDecide(namespace string, c commands.Command) {
+	if _, err := b.decide(namespace, gateway.Request{Command: c}); err != nil {
+		panic(fmt.Sprintf("open %s: %v", namespace, err)) // nothing that a test does can make this fail
+	}
+}
+
+// decide takes the way of a real command: through its bytes, the decision, the events' bytes, the fold, and the
+// bytes of the reply. So nothing is shared with the caller, and what those bytes cannot hold shows here too.
+func (b *Backend) decide(namespace string, r gateway.Request) (commands.Answer, error) {
+	command, err := commands.Decode(commands.Encode(r.Command))
+	if err != nil {
+		return commands.Answer{}, err
+	}
+	l := b.ledgers[namespace]
+	now := max(event.Time(b.now.UnixNano()), l.time())
+	decision, rejection := commands.Decide(projections.NewView(l.at(l.head()), l.head()), now, namespace, command)
+	if rejection == nil && len(decision.Events) > 0 {
+		l.commit(now, r, decision.Events)
+	}
+	decision.Answer.Resolve(l.head())
+	answer, rejection, err := commands.DecodeReply(commands.EncodeReply(decision.Answer, rejection))
+	switch {
+	case err != nil:
+		return commands.Answer{}, err
+	case rejection != nil:
+		return commands.Answer{}, rejection
+	}
+	return answer, nil
+}
+
+// View implements gateway.Backend.
+func (b *Backend) View(ctx context.Context, namespace string, o gateway.ReadOptions, fn func(gateway.View) error) error {
+	if err := b.await(ctx, namespace, o); err != nil {
+		return err
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	l, err := b.ledger(namespace)
+	if err != nil {
+		return err
+	}
+	revision := l.head()
+	switch {
+	case o.At > revision:
+		return gateway.RevisionError{Asked: o.At, Head: revision}
+	case o.At > 0:
+		revision = o.At
+	case !o.AtTime.IsZero():
+		revision = l.revisionAt(event.Time(o.AtTime.UnixNano()))
+	}
+	v := gateway.View{View: projections.NewView(l.at(revision), revision)}
+	if o.Stale {
+		v.Staleness = b.faults.Staleness
+	}
+	return fn(v)
+}
+
+// await returns when a reader may read: at once, unless it wants to see a revision that is not there yet.
+func (b *Backend) await(ctx context.Context, namespace string, o gateway.ReadOptions) error {
+	for {
+		b.mu.RLock()
+		l, err := b.ledger(namespace)
+		if err == nil && !o.Stale && b.faults.View != nil {
+			err = b.faults.View
+		}
+		if err != nil || l.head() >= o.MinRevision {
+			b.mu.RUnlock()
+			return err
+		}
+		head, changed := l.head(), l.changed
+		b.mu.RUnlock()
+		select {
+		case <-changed:
+		case <-b.closed:
+			return gateway.ErrClosed
+		case <-ctx.Done():
+			return gateway.RevisionError{Asked: o.MinRevision, Head: head}
+		}
+	}
+}
+
+// ledger finds a ledger; the caller holds the lock.
+func (b *Backend) ledger(namespace string) (*ledger, error) {
+	select {
+	case <-b.closed:
+		return nil, gateway.ErrClosed
+	default:
+	}
+	l := b.ledgers[namespace]
+	if l == nil {
+		return nil, gateway.UnknownNamespaceError{Namespace: namespace}
+	}
+	return l, nil
+}
