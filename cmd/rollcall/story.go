@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/rollcall/rollcall/client"
+)
+
+// story tells events to people, one line each. It remembers what it has seen, so that it can say what a change
+// replaced; what it has not seen, it reads.
+type story struct {
+	session *session
+	client  *client.Client
+	seen    map[string]state // by subject
+}
+
+// state is what a subject was last seen to be.
+type state struct {
+	revision uint64
+	text     string
+}
+
+const (
+	seenMax    = 50_000          // subjects to remember; then it forgets them all, and reads again
+	lookupTime = 2 * time.Second // for reading what a change replaced: it is a courtesy
+)
+
+func newStory(s *session, c *client.Client) *story {
+	return &story{session: s, client: c, seen: map[string]state{}}
+}
+
+// eventData is the data of the events that are known here; what a type lacks is zero.
+type eventData struct {
+	Key         string   `json:"key"`
+	Value       *string  `json:"value"`
+	ValueBase64 []byte   `json:"value_base64"`
+	Service     string   `json:"service"`
+	ID          string   `json:"id"`
+	Node        string   `json:"node"`
+	Address     string   `json:"address"`
+	Port        uint16   `json:"port"`
+	Version     string   `json:"version"`
+	Tags        []string `json:"tags"`
+	Namespace   string   `json:"namespace"`
+	Group       uint64   `json:"group"`
+	Previous    uint64   `json:"previous"`
+}
+
+// event tells one.
+func (t *story) event(ctx context.Context, out io.Writer, e client.Event) error {
+	if t.session.JSON {
+		_, err := fmt.Fprintf(out, "%s\n", e.Raw)
+		return err
+	}
+	var d eventData
+	if err := json.Unmarshal(e.Data, &d); err != nil {
+		d = eventData{} // a later version's event: its type and subject still say something
+	}
+	line := fmt.Sprintf("%s  #%-5d %s", e.Time.Local().Format("2006-01-02 15:04:05.000"), e.Revision, t.words(ctx, e, d))
+	if e.Actor != "" {
+		line += "  by " + plain(e.Actor)
+	}
+	if e.Reason != "" {
+		line += "  (" + plain(e.Reason) + ")"
+	}
+	_, err := fmt.Fprintln(out, line)
+	return err
+}
+
+// words say what happened.
+func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
+	switch e.Type {
+	case "rollcall.kv.put":
+		now := summary(d.value())
+		before := t.before(ctx, e, d, t.readKey)
+		t.remember(e, now)
+		if before == "" {
+			return fmt.Sprintf("put         %s = %s", plain(d.Key), now)
+		}
+		return fmt.Sprintf("put         %s: %s → %s", plain(d.Key), before, now)
+	case "rollcall.kv.delete":
+		return withBefore(fmt.Sprintf("delete      %s", plain(d.Key)), t.forget(ctx, e, d, t.readKey))
+	case "rollcall.service.register":
+		now := d.instance()
+		before := t.before(ctx, e, d, nil)
+		t.remember(e, now)
+		if before == "" && d.Previous != 0 {
+			before = fmt.Sprintf("(as of #%d)", d.Previous)
+		}
+		if before == "" {
+			return fmt.Sprintf("register    %s/%s at %s", plain(d.Service), plain(d.ID), now)
+		}
+		return fmt.Sprintf("register    %s/%s: %s → %s", plain(d.Service), plain(d.ID), before, now)
+	case "rollcall.service.deregister":
+		return withBefore(fmt.Sprintf("deregister  %s/%s", plain(d.Service), plain(d.ID)), t.forget(ctx, e, d, nil))
+	case "rollcall.namespace.open":
+		return fmt.Sprintf("open        namespace %s", plain(d.Namespace))
+	case "rollcall.namespace.create":
+		return fmt.Sprintf("create      namespace %s on group %d", plain(d.Namespace), d.Group)
+	}
+	return plain(strings.TrimPrefix(e.Type, "rollcall.")) + "  " + plain(e.Subject)
+}
+
+func withBefore(text, before string) string {
+	if before == "" {
+		return text
+	}
+	return text + ", which was " + before
+}
+
+func (d eventData) value() []byte {
+	if d.Value != nil {
+		return []byte(*d.Value)
+	}
+	return d.ValueBase64
+}
+
+func (d eventData) instance() string {
+	words := []string{hostPort(client.Instance{Address: d.Address, Port: d.Port})}
+	if d.Node != "" {
+		words = append(words, "on "+plain(d.Node))
+	}
+	if d.Version != "" {
+		words = append(words, "version "+plain(d.Version))
+	}
+	if len(d.Tags) > 0 {
+		words = append(words, "["+plain(strings.Join(d.Tags, " "))+"]")
+	}
+	return strings.Join(words, " ")
+}
+
+// before is what an event replaced; empty when that is nothing, or not known.
+func (t *story) before(ctx context.Context, e client.Event, d eventData, read func(context.Context, eventData) string) string {
+	if d.Previous == 0 {
+		return ""
+	}
+	if was, ok := t.seen[e.Subject]; ok && was.revision == d.Previous {
+		return was.text
+	}
+	if read == nil {
+		return ""
+	}
+	return read(ctx, d)
+}
+
+// readKey reads the value that a key had before an event.
+func (t *story) readKey(ctx context.Context, d eventData) string {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	e, err := t.client.Get(ctx, d.Key, client.At(d.Previous))
+	if err != nil {
+		return fmt.Sprintf("(as of #%d)", d.Previous) // trimmed, or out of reach: the revision is still told
+	}
+	return summary(e.Value)
+}
+
+func (t *story) remember(e client.Event, text string) {
+	if len(t.seen) >= seenMax {
+		clear(t.seen)
+	}
+	t.seen[e.Subject] = state{revision: e.Commit, text: text}
+}
+
+// forget is before, for what is gone afterwards.
+func (t *story) forget(ctx context.Context, e client.Event, d eventData, read func(context.Context, eventData) string) string {
+	was := t.before(ctx, e, d, read)
+	delete(t.seen, e.Subject)
+	return was
+}
