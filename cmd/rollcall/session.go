@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -90,13 +91,10 @@ func (s *session) result(w client.Written, format string, args ...any) error {
 	return s.sayf(format, args...)
 }
 
-// flushed gives a buffer before the output, for commands that write much.
+// flushed gives a buffer before the output, for commands that write much. What was written before an error is shown.
 func (s *session) flushed(write func(*bufio.Writer) error) error {
 	b := bufio.NewWriter(s.stdout)
-	if err := write(b); err != nil {
-		return err
-	}
-	return b.Flush()
+	return errors.Join(write(b), b.Flush())
 }
 
 // onTerminal tells whether people look at the output.
