@@ -48,19 +48,38 @@ const (
 // openGroup opens the replica's state. Raft does not run it yet.
 func openGroup(c Config, id uint64, domain machine.Domain, options store.Options) (*group, error) {
 	g := &group{id: id, tails: map[string]*tail{}}
-	m, err := machine.New(machine.Config{
-		Dir:     filepath.Join(c.Dir, "groups", strconv.FormatUint(id, 10)),
-		Marker:  filepath.Join(c.raftDir(), fmt.Sprintf("synced-%d", id)),
-		Store:   options,
-		Domain:  domain,
-		Logger:  c.Logger.With("group", id),
-		Publish: func(ledger string, events []event.Event) { g.tail(ledger).publish(events) },
-	})
+	at := c.machine(id, domain, options)
+	at.Publish = func(ledger string, events []event.Event) { g.tail(ledger).publish(events) }
+	m, err := machine.New(at)
 	if err != nil {
 		return nil, fmt.Errorf("open group %d: %w", id, err)
 	}
 	g.machine = m
 	return g, nil
+}
+
+// machine says where a group's state is.
+func (c Config) machine(id uint64, domain machine.Domain, options store.Options) machine.Config {
+	return machine.Config{
+		Dir:    filepath.Join(c.Dir, "groups", strconv.FormatUint(id, 10)),
+		Marker: filepath.Join(c.raftDir(), fmt.Sprintf("synced-%d", id)),
+		Store:  options,
+		Domain: domain,
+	}
+}
+
+// Verify holds every group's state in the folder of a server that does not run against its ledgers; see
+// machine.Verify.
+func Verify(ctx context.Context, c Config, domain machine.Domain) ([]machine.Verified, error) {
+	var all []machine.Verified
+	for id := uint64(1); id <= c.Groups; id++ {
+		found, err := machine.Verify(ctx, c.machine(id, domain, store.Options{}))
+		if err != nil {
+			return nil, fmt.Errorf("group %d: %w", id, err)
+		}
+		all = append(all, found...)
+	}
+	return all, nil
 }
 
 // start lets Raft run the replica.

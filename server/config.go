@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -111,8 +112,13 @@ func (c *Config) setDefaults(hostname string) {
 
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
 
-// Validate names everything that is wrong with the configuration. Defaults are filled in before.
-func (c *Config) Validate() error {
+// Check fills in the defaults, and names everything that is wrong with the configuration.
+func (c *Config) Check() error {
+	hostname, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("find the host's name: %w", err)
+	}
+	c.setDefaults(hostname)
 	var errs []error
 	if !namePattern.MatchString(c.Name) {
 		errs = append(errs, fmt.Errorf("name %q: 1 to 63 letters, digits, hyphens, dots and underscores", c.Name))

@@ -35,13 +35,10 @@ func (p *placement) group(namespace string) (uint64, error) {
 	return g, nil
 }
 
-// set records where a namespace is, and tells whether that is news.
-func (p *placement) set(namespace string, group uint64) bool {
+func (p *placement) set(namespace string, group uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, known := p.groups[namespace]
 	p.groups[namespace] = group
-	return !known
 }
 
 func (p *placement) names() []string {
@@ -71,12 +68,16 @@ func (s *Server) bootstrap(ctx context.Context) error {
 		return err
 	}
 	var namespaces []event.Namespace
+	var shown event.Revision
 	err = s.View(ctx, event.System, gateway.ReadOptions{}, func(v gateway.View) error {
-		namespaces = slices.Collect(v.Namespaces())
+		namespaces, shown = slices.Collect(v.Namespaces()), v.Head()
 		return nil
 	})
 	for _, n := range namespaces {
 		err = errors.Join(err, s.openNamespace(ctx, n))
+	}
+	if err == nil {
+		s.wg.Go(func() { s.followSystem(s.following, shown+1) })
 	}
 	return err
 }

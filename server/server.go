@@ -7,52 +7,98 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/rollcall/rollcall/dns"
+	"github.com/rollcall/rollcall/gateway/notify"
 	"github.com/rollcall/rollcall/log"
-	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/projections/names"
 )
 
 // Server is a running server. Its exported methods may be called concurrently.
 type Server struct {
 	config    Config
 	identity  identity
-	cluster   string
+	cluster   string // written before anybody reads it
 	log       *log.Log
 	placement *placement
+	names     *names.View
+	notify    *notify.Server
+	dns       *dns.Server
+	http      *http.Server
+	metrics   *metrics
 	endpoints Endpoints
+	ready     atomic.Bool // everything listens and every view has caught up once
 
-	stop context.CancelFunc // ends everything that follows a ledger
-	wg   sync.WaitGroup
+	following context.Context // ends with the server: whatever follows a ledger ends then
+	stop      context.CancelFunc
+	wg        sync.WaitGroup
+	failed    chan error // capacity 1: why a part gave up
+
+	mu       sync.Mutex
+	admitted map[string]bool // namespaces whose views follow their ledger
 }
 
 // Start starts a server and returns when it is ready for requests, or why it cannot be. Close it after use.
 func Start(ctx context.Context, c Config) (*Server, error) {
-	hostname, err := os.Hostname()
-	if err != nil {
-		return nil, fmt.Errorf("find the host's name: %w", err)
-	}
-	c.setDefaults(hostname)
-	if err := c.Validate(); err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	id, err := identify(&c)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, identity: id, cluster: id.Cluster, placement: newPlacement()}
+	s := &Server{
+		config: c, identity: id, cluster: id.Cluster, placement: newPlacement(), names: names.New(),
+		failed: make(chan error, 1), admitted: map[string]bool{},
+	}
+	s.metrics = newMetrics(s)
+	s.following, s.stop = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
+// start brings the parts up in the order in which they need one another: the ledgers, the namespaces on them, what
+// follows them, and the doors last.
 func (s *Server) start(ctx context.Context) error {
-	_ = os.Remove(filepath.Join(s.config.Data, endpointsFile)) // it says that the server is ready, which it is not
-	var err error
+	// The file says that the server is ready, which it is not any more.
+	if err := os.Remove(filepath.Join(s.config.Data, endpointsFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, part := range []struct {
+		name  string
+		start func(context.Context) error
+	}{
+		{"the ledgers", s.startLog},
+		{"the namespaces", s.bootstrap},
+		{"NATS", s.startNATS},
+		{"DNS", s.startDNS},
+		{"HTTP", s.startHTTP},
+	} {
+		if err := part.start(ctx); err != nil {
+			return fmt.Errorf("start %s: %w", part.name, err)
+		}
+	}
+	if err := s.awaitViews(ctx); err != nil {
+		return err
+	}
+	if err := writeEndpoints(s.config.Data, s.endpoints); err != nil {
+		return fmt.Errorf("write %s: %w", endpointsFile, err)
+	}
+	s.ready.Store(true)
+	return nil
+}
+
+func (s *Server) startLog(ctx context.Context) (err error) {
+	s.endpoints.Raft = s.identity.Raft
 	s.log, err = log.Open(log.Config{
 		Dir: s.config.Data, Address: s.identity.Raft, Replica: s.identity.Replica, Groups: s.identity.Groups,
 		Tick: time.Duration(s.config.Tick), Logger: s.config.Logger,
@@ -60,29 +106,99 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.log.WaitReady(ctx); err != nil {
-		return fmt.Errorf("wait for the groups' leaders: %w", err)
-	}
-	return s.bootstrap(ctx)
+	return s.log.WaitReady(ctx)
 }
 
-// admit has the views of a namespace follow its ledger, once.
-func (s *Server) admit(namespace string, group uint64) error {
-	s.placement.set(namespace, group)
-	return nil
-}
-
-// Close stops the server: no new requests, then the followers, then Raft.
-func (s *Server) Close() error {
-	if s.stop != nil {
-		s.stop()
-	}
-	s.wg.Wait()
-	var err error
-	if s.log != nil {
-		err = s.log.Close()
+func (s *Server) startNATS(ctx context.Context) (err error) {
+	s.notify, err = notify.Start(ctx, notify.Config{
+		Listen: s.config.NATS, StoreDir: filepath.Join(s.config.Data, "nats"), ServerName: s.config.Name,
+		WindowBytes: int64(s.config.WindowBytes), WindowAge: time.Duration(s.config.WindowAge),
+		BookmarkInterval: time.Duration(s.config.BookmarkEvery), Backend: s, Logger: s.config.Logger,
+	})
+	if err == nil {
+		s.endpoints.NATS = s.notify.Addr().String()
 	}
 	return err
 }
 
-var _ = event.System
+func (s *Server) startDNS(context.Context) (err error) {
+	s.dns, err = dns.Listen(dns.Config{View: s.names, Domain: s.config.DNSDomain, Address: s.config.DNS, Logger: s.config.Logger})
+	if err == nil {
+		s.endpoints.DNS = s.dns.Addr()
+	}
+	return err
+}
+
+func (s *Server) startHTTP(context.Context) error {
+	listener, err := net.Listen("tcp", s.config.HTTP)
+	if err != nil {
+		return err
+	}
+	s.endpoints.HTTP = listener.Addr().String()
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		BaseContext:       func(net.Listener) context.Context { return s.following },
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+	s.wg.Go(func() {
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.fail(fmt.Errorf("serve HTTP: %w", err))
+		}
+	})
+	return nil
+}
+
+// Endpoints say where the server listens.
+func (s *Server) Endpoints() Endpoints { return s.endpoints }
+
+// Name is the server's name in its cluster.
+func (s *Server) Name() string { return s.config.Name }
+
+// DNSDomain is the domain that the server answers for.
+func (s *Server) DNSDomain() string { return s.config.DNSDomain }
+
+// Ready tells whether the server can take requests: everything listens, every view has caught up once, and every
+// group has a leader now.
+func (s *Server) Ready() bool { return s.ready.Load() && s.log.Ready() }
+
+// Failed gives why a part of the server gave up; whoever runs the server then closes it.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+func (s *Server) fail(err error) {
+	s.config.Logger.Error("a part of the server gave up", "error", err)
+	select {
+	case s.failed <- err:
+	default: // the first failure is the one that counts
+	}
+}
+
+// How long Close waits for requests that are under way.
+const drainTime = 5 * time.Second
+
+// Close stops the server: no new requests, then those under way, then what follows the ledgers, then Raft. What was
+// acknowledged is durable already.
+func (s *Server) Close() error {
+	s.ready.Store(false)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var errs []error
+	s.stop() // streams of events end by themselves; other requests do not look at it
+	if s.http != nil {
+		if err := s.http.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("drain HTTP: %w", err), s.http.Close())
+		}
+	}
+	if s.dns != nil {
+		errs = append(errs, s.dns.Shutdown(ctx))
+	}
+	if s.notify != nil {
+		s.notify.Close()
+	}
+	s.wg.Wait()
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	return errors.Join(errs...)
+}

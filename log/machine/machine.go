@@ -8,7 +8,6 @@ package machine
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
@@ -42,7 +41,6 @@ type Config struct {
 	Marker string // file that remembers the last synced index outside of Dir, see marker.go
 	Store  store.Options
 	Domain Domain
-	Logger *slog.Logger
 	// Publish is told the events of each ledger right after they became readable, in order. It must not wait.
 	Publish func(ledger string, events []event.Event)
 }

@@ -79,3 +79,6 @@ func MakeDir(fs FS, path string) error {
 		}
 	}
 }
+
+// NewMemFS is a file system in memory, for what is thrown away afterwards.
+func NewMemFS() FS { return vfs.NewMem() }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"fmt"
 	"iter"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -72,5 +73,32 @@ func (r *Rows) Scan(t Table, prefix, from []byte) iter.Seq2[[]byte, []byte] {
 			ok = it.NextPrefix()
 		}
 		it.check("scan rows")
+	}
+}
+
+// RowVersion is one version of a row as it is kept.
+type RowVersion struct {
+	Key []byte // the whole key, version and all
+	Row []byte // empty where the row was deleted
+}
+
+// String shows a version for a person.
+func (v RowVersion) String() string {
+	key, commit := rowKeyOf(v.Key)
+	return fmt.Sprintf("%q of table %d at commit %d (%d bytes)", key, v.Key[1+ledgerBytes], commit, len(v.Row))
+}
+
+// RowVersions yields every version of every row of a ledger, in key order. Both are only valid until the next step.
+func (d *DB) RowVersions(l LedgerID) iter.Seq[RowVersion] {
+	return func(yield func(RowVersion) bool) {
+		start := ledgerKey(prefixRows, l)
+		it := d.iter(&pebble.IterOptions{LowerBound: start, UpperBound: successor(start)})
+		defer it.close()
+		for ok := it.First(); ok; ok = it.Next() {
+			if !yield(RowVersion{Key: it.Key(), Row: it.value()}) {
+				return
+			}
+		}
+		it.check("read every row")
 	}
 }

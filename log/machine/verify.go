@@ -1,0 +1,164 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/rollcall/rollcall/log/audit"
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// Verified is what Verify found of a ledger that is as it should be.
+type Verified struct {
+	Ledger string
+	Events uint64
+	Rows   uint64 // versions of rows
+	Root   string // of the Merkle tree, in base64
+}
+
+// Verify holds the state of a machine that does not run against its ledgers: every event's bytes are canonical,
+// revisions have no gap, time never goes back, the Merkle hashes are those of the bytes, and all rows, old versions
+// too, are what the events fold into. The error names the first difference.
+func Verify(ctx context.Context, c Config) ([]Verified, error) {
+	m, err := New(c)
+	if err != nil {
+		return nil, err
+	}
+	var all []Verified
+	err = m.Read(func(db *store.DB) error {
+		ledgers, err := db.Ledgers()
+		if err != nil {
+			return err
+		}
+		for _, l := range ledgers {
+			v, err := verifyLedger(ctx, db, l, c.Domain)
+			if err != nil {
+				return fmt.Errorf("ledger %q: %w", l.Name, err)
+			}
+			all = append(all, v)
+		}
+		return nil
+	})
+	return all, errors.Join(err, m.Close())
+}
+
+func verifyLedger(ctx context.Context, db *store.DB, l store.Ledger, domain Domain) (Verified, error) {
+	folded, err := store.Open("", store.Options{FS: store.NewMemFS()})
+	if err != nil {
+		return Verified{}, err
+	}
+	v := &verifying{db: db, ledger: l, domain: domain, folded: folded}
+	err = v.events(ctx)
+	if err == nil {
+		err = v.compareRows()
+	}
+	if err = errors.Join(err, folded.Close()); err != nil {
+		return Verified{}, err
+	}
+	return Verified{Ledger: l.Name, Events: v.frontier.Size(), Rows: v.rows, Root: v.frontier.Root().String()}, nil
+}
+
+// verifying reads one ledger from its start, and folds it anew into a database in memory.
+type verifying struct {
+	db       *store.DB
+	ledger   store.Ledger
+	domain   Domain
+	folded   *store.DB
+	frontier audit.Frontier
+	rows     uint64
+}
+
+func (v *verifying) events(ctx context.Context) error {
+	var last event.Event
+	var commit []event.Event
+	for revision := event.Revision(1); revision <= v.ledger.Head.Revision; revision++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e, err := v.event(revision)
+		if err != nil {
+			return fmt.Errorf("revision %d: %w", revision, err)
+		}
+		switch {
+		case e.Time < last.Time:
+			return fmt.Errorf("revision %d: its time %d is before that of the event before, %d", revision, e.Time, last.Time)
+		case e.Commit < revision, len(commit) > 0 && e.Commit != commit[0].Commit:
+			return fmt.Errorf("revision %d: it says that its commit ends at %d", revision, e.Commit)
+		}
+		last, commit = e, append(commit, e)
+		if e.Revision == e.Commit {
+			if err := v.fold(commit); err != nil {
+				return err
+			}
+			commit = commit[:0]
+		}
+	}
+	if len(commit) > 0 {
+		return fmt.Errorf("revision %d: the ledger ends inside the commit that ends at %d", last.Revision, last.Commit)
+	}
+	if v.frontier.Size() != v.ledger.Head.Leaves || last.Time != v.ledger.Head.Time {
+		return fmt.Errorf("the head says %d leaves at time %d, the events give %d at %d",
+			v.ledger.Head.Leaves, v.ledger.Head.Time, v.frontier.Size(), last.Time)
+	}
+	return nil
+}
+
+// event reads one event and holds its bytes and hashes against what is kept.
+func (v *verifying) event(revision event.Revision) (event.Event, error) {
+	b, err := v.db.EventBytes(v.ledger.ID, revision)
+	if err != nil {
+		return event.Event{}, err
+	}
+	if b == nil {
+		return event.Event{}, errors.New("there is no event")
+	}
+	e, err := event.DecodeCanonical(b)
+	if err != nil {
+		return event.Event{}, err
+	}
+	if e.Revision != revision {
+		return event.Event{}, fmt.Errorf("the event says that it is revision %d", e.Revision)
+	}
+	kept, err := v.db.Hashes(v.ledger.ID, v.frontier.Size())
+	if err != nil {
+		return event.Event{}, err
+	}
+	if want := v.frontier.Append(b); !bytes.Equal(kept, want) {
+		return event.Event{}, fmt.Errorf("the Merkle hashes that are kept are not those of the event's bytes")
+	}
+	return e, nil
+}
+
+func (v *verifying) fold(commit []event.Event) error {
+	b := v.folded.NewBatch()
+	rows := b.Ledger(v.ledger.ID)
+	rows.Begin(commit[0].Commit)
+	for _, e := range commit {
+		v.domain.Fold(rows, e)
+	}
+	return errors.Join(b.Commit(), b.Close())
+}
+
+// compareRows walks the rows that are kept and those that were folded anew, side by side.
+func (v *verifying) compareRows() error {
+	next, stop := iter.Pull(v.folded.RowVersions(v.ledger.ID))
+	defer stop()
+	for kept := range v.db.RowVersions(v.ledger.ID) {
+		want, ok := next()
+		if !ok {
+			return fmt.Errorf("row %s: no event made it", kept)
+		}
+		if !bytes.Equal(kept.Key, want.Key) || !bytes.Equal(kept.Row, want.Row) {
+			return fmt.Errorf("row %s: the events fold into %s", kept, want)
+		}
+		v.rows++
+	}
+	if want, ok := next(); ok {
+		return fmt.Errorf("row %s, which the events fold into, is missing", want)
+	}
+	return nil
+}
