@@ -1,0 +1,313 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/rollcall/rollcall/log/event"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestLiveSubscription(t *testing.T) {
+	l := newLedgers(t)
+	l.put(event.Default, "before", 10)
+	s := startServer(t, l)
+	nc := guest(t, s)
+	got := subscribe(t, nc, "rollcall.default.>")
+	before := len(l.all(event.Default))
+	l.put(event.Default, "app/db/url", 300)
+	l.add(event.Default,
+		event.InstanceRegistered{Instance: event.Instance{Service: "web", ID: "web-1", Address: "10.0.0.1", Port: 80}},
+		event.KeyDeleted{Key: "app/db/url", Previous: 9})
+	checkLive(t, got, event.Default, l.all(event.Default)[before:])
+	reaches(t, s, event.Default, l.all(event.Default)[len(l.all(event.Default))-1].Revision)
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 0 {
+		t.Errorf("got %d more messages than events", len(got))
+	}
+}
+
+func TestOrderedConsumer(t *testing.T) {
+	l := newLedgers(t)
+	l.put(event.Default, "a/b", 500)
+	s := startServer(t, l)
+	l.put(event.Default, "c", 500)
+	for _, from := range []uint64{1, 2, 400, 700, 1001} {
+		t.Run(fmt.Sprint("from ", from), func(t *testing.T) {
+			checkOrdered(t, guest(t, s), event.Default, from, l.all(event.Default)[from-1:])
+		})
+	}
+	t.Run("_system", func(t *testing.T) {
+		checkOrdered(t, guest(t, s), event.System, 1, l.all(event.System))
+	})
+}
+
+func TestOrderedConsumerOfOldClients(t *testing.T) {
+	// The older client interface makes push consumers and finds the stream by its subject.
+	l := newLedgers(t)
+	l.put(event.Default, "a/b", 50)
+	s := startServer(t, l)
+	js, err := guest(t, s).JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub, err := js.SubscribeSync("rollcall.default.>", nats.OrderedConsumer(), nats.StartSequence(1))
+	if err != nil {
+		t.Fatalf("make ordered push consumer: %v", err)
+	}
+	l.put(event.Default, "a/b", 50)
+	for _, e := range l.all(event.Default) {
+		m, err := sub.NextMsg(patience)
+		if err != nil {
+			t.Fatalf("revision %d: %v", e.Revision, err)
+		}
+		if diff := cmp.Diff(want(event.Default, e), see(m)); diff != "" {
+			t.Fatalf("revision %d (-want +got):\n%s", e.Revision, diff)
+		}
+	}
+}
+
+func TestAcknowledgingConsumer(t *testing.T) {
+	l := newLedgers(t)
+	s := startServer(t, l)
+	c, err := stream(t, guest(t, s)).CreateConsumer(t.Context(), Stream(event.Default), jetstream.ConsumerConfig{AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := c.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.DoubleAck(t.Context()); err != nil {
+		t.Fatalf("acknowledge: %v", err)
+	}
+	info, err := c.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.AckFloor.Stream != 1 {
+		t.Errorf("got acknowledged up to %d, want 1", info.AckFloor.Stream)
+	}
+	// The status messages of a fetch that finds nothing come through as well.
+	batch, err := c.Fetch(1, jetstream.FetchMaxWait(600*time.Millisecond), jetstream.FetchHeartbeat(200*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for m := range batch.Messages() {
+		t.Errorf("got an unexpected message on %s", m.Subject())
+	}
+	if err := batch.Error(); err != nil {
+		t.Errorf("an empty fetch ended with: %v", err)
+	}
+}
+
+func TestDirectGet(t *testing.T) {
+	l := newLedgers(t)
+	l.put(event.Default, "a", 3)
+	s := startServer(t, l)
+	str, err := stream(t, guest(t, s)).Stream(t.Context(), Stream(event.Default))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range l.all(event.Default) {
+		m, err := str.GetMsg(t.Context(), uint64(e.Revision))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want(event.Default, e), see(&nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})); diff != "" {
+			t.Errorf("revision %d (-want +got):\n%s", e.Revision, diff)
+		}
+	}
+}
+
+func TestRestart(t *testing.T) {
+	l := newLedgers(t)
+	l.put(event.Default, "a", 700)
+	dir := t.TempDir()
+	keep := filepath.Join(dir, "mine")
+	if err := os.WriteFile(keep, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inDir := func(c *Config) { c.StoreDir = dir }
+	first := startServer(t, l, inDir)
+	checkOrdered(t, guest(t, first), event.Default, 1, l.all(event.Default))
+	first.Close()
+	l.put(event.Default, "b", 300)
+	second := startServer(t, l, inDir)
+	l.put(event.Default, "c", 10)
+	checkOrdered(t, guest(t, second), event.Default, 1, l.all(event.Default))
+	if _, err := os.Stat(keep); err != nil {
+		t.Errorf("a file beside the streams: %v", err)
+	}
+}
+
+func TestWindowByBytes(t *testing.T) {
+	l := newLedgers(t)
+	value := []byte(strings.Repeat("x", 100<<10))
+	write := func(n int) {
+		for range n {
+			l.add(event.Default, event.KeySet{Key: "big", Value: value})
+		}
+	}
+	write(30)
+	small := func(c *Config) { c.WindowBytes = WindowBytesMin }
+	s := startServer(t, l, small)
+	write(30)
+	head := event.Revision(len(l.all(event.Default)))
+	reaches(t, s, event.Default, head)
+	check := func(s *Server) {
+		t.Helper()
+		str, err := stream(t, guest(t, s)).Stream(t.Context(), Stream(event.Default))
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := str.CachedInfo().State
+		if state.FirstSeq <= 1 || state.LastSeq != uint64(head) || state.Bytes > WindowBytesMin {
+			t.Fatalf("got sequences %d to %d in %d bytes, want a tail of 1 to %d in at most %d", state.FirstSeq, state.LastSeq, state.Bytes, head, WindowBytesMin)
+		}
+		if state.Bytes < WindowBytesMin*3/4 {
+			t.Errorf("the window of %d bytes holds only %d", WindowBytesMin, state.Bytes)
+		}
+		checkOrdered(t, guest(t, s), event.Default, 1, l.all(event.Default)[state.FirstSeq-1:])
+	}
+	check(s)
+	s.Close()
+	// Filled from the ledger alone, it is the same kind of window, and not everything went through it.
+	s = startServer(t, l, small)
+	check(s)
+	if n := stats(s, event.Default).Events; n > 50 {
+		t.Errorf("published %d of %d events to fill a window that holds about 40", n, head)
+	}
+}
+
+func TestWindowByAge(t *testing.T) {
+	l := newLedgers(t)
+	l.put(event.Default, "a", 20)
+	l.mu.Lock()
+	for i := range 15 {
+		l.events[event.Default][i].Time = event.Time(time.Now().Add(-2 * time.Hour).UnixNano())
+	}
+	l.mu.Unlock()
+	s := startServer(t, l, func(c *Config) { c.WindowAge = time.Hour })
+	checkOrdered(t, guest(t, s), event.Default, 1, l.all(event.Default)[15:])
+}
+
+func TestNewNamespace(t *testing.T) {
+	l := newLedgers(t)
+	s := startServer(t, l)
+	nc := guest(t, s)
+	got := subscribe(t, nc, "rollcall.staging.>")
+	l.add(event.System, event.NamespaceCreated{Namespace: "staging", Group: 1}) // before its ledger is there
+	eventually(t, "the feeder found no ledger", func() bool { return stats(s, "staging").Resyncs > 0 })
+	l.add("staging", event.NamespaceOpened{Namespace: "staging", Cluster: "test"})
+	l.put("staging", "a", 20)
+	checkLive(t, got, "staging", l.all("staging"))
+	checkOrdered(t, nc, "staging", 1, l.all("staging"))
+}
+
+func TestBookmark(t *testing.T) {
+	l := newLedgers(t)
+	l.put(event.Default, "a", 4)
+	s := startServer(t, l, func(c *Config) { c.BookmarkInterval = 10 * time.Millisecond })
+	got := subscribe(t, guest(t, s), "rollcall-bookmark.default")
+	m := receive(t, got)
+	if got, want := string(m.Data), `{"namespace":"default","revision":5}`; got != want {
+		t.Errorf("got bookmark %s, want %s", got, want)
+	}
+	if got := m.Header.Get(HeaderRevision); got != "5" {
+		t.Errorf("got %s %q, want 5", HeaderRevision, got)
+	}
+	l.put(event.Default, "a", 1)
+	eventually(t, "the bookmark moves on", func() bool { return receive(t, got).Header.Get(HeaderRevision) == "6" })
+}
+
+func TestStats(t *testing.T) {
+	l := newLedgers(t)
+	l.put(event.Default, "a", 4)
+	s := startServer(t, l)
+	guest(t, s)
+	l.hold(event.Default, true)
+	l.put(event.Default, "a", 3)
+	want := Stats{Clients: 1, Namespaces: []NamespaceStats{
+		{Namespace: event.System, Revision: 2, Events: 2},
+		{Namespace: event.Default, Revision: 5, Lag: 3, Events: 5},
+	}}
+	if diff := cmp.Diff(want, s.Stats()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestStartRefuses(t *testing.T) {
+	l := newLedgers(t)
+	taken := startServer(t, l).Addr().String()
+	good := Config{Listen: "127.0.0.1:0", StoreDir: t.TempDir(), Backend: l}
+	for _, test := range []struct {
+		name   string
+		change func(*Config)
+		want   string
+	}{
+		{"address without a port", func(c *Config) { c.Listen = "127.0.0.1" }, "HOST:PORT"},
+		{"no number for a port", func(c *Config) { c.Listen = "127.0.0.1:nats" }, "port"},
+		{"address in use", func(c *Config) { c.Listen = taken }, "address already in use"},
+		{"no folder", func(c *Config) { c.StoreDir = "" }, "store folder"},
+		{"no backend", func(c *Config) { c.Backend = nil }, "backend"},
+		{"small window", func(c *Config) { c.WindowBytes = 1000 }, "at least 4194304"},
+		{"short window", func(c *Config) { c.WindowAge = time.Millisecond }, "at least 1s"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := good
+			test.change(&c)
+			s, err := Start(t.Context(), c)
+			if err == nil {
+				s.Close()
+				t.Fatal("started")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got error %q, want it to say %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestStartGivesUp(t *testing.T) {
+	l := newLedgers(t)
+	l.hold(event.Default, true)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := Start(ctx, Config{Listen: "127.0.0.1:0", StoreDir: t.TempDir(), Backend: l})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want a deadline", err)
+	}
+}
+
+func TestOneStuckNamespace(t *testing.T) {
+	l := newLedgers(t)
+	l.create("stuck")
+	l.put("stuck", "a", 5)
+	l.hold("stuck", true)
+	s := startServer(t, l, func(c *Config) { c.RebuildWait = 100 * time.Millisecond })
+	nc := guest(t, s)
+	if err := s.Ready(); err == nil || !strings.Contains(err.Error(), "stuck") {
+		t.Errorf("got ready %v, want it to name the namespace", err)
+	}
+	l.put(event.Default, "a", 100)
+	checkOrdered(t, nc, event.Default, 1, l.all(event.Default))
+	l.hold("stuck", false)
+	reaches(t, s, "stuck", 1)
+	checkOrdered(t, nc, "stuck", 1, l.all("stuck"))
+	eventually(t, "all are ready", func() bool { return s.Ready() == nil })
+}
