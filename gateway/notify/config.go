@@ -86,5 +86,12 @@ func (c Config) Validate() error {
 	if c.WindowAge != 0 && c.WindowAge < WindowAgeMin {
 		faults = append(faults, fmt.Errorf("window age %s: want at least %s", c.WindowAge, WindowAgeMin))
 	}
+	for name, d := range map[string]time.Duration{
+		"bookmark interval": c.BookmarkInterval, "audit interval": c.AuditInterval, "rebuild wait": c.RebuildWait,
+	} {
+		if d < 0 {
+			faults = append(faults, fmt.Errorf("%s %s: want none below zero", name, d))
+		}
+	}
 	return errors.Join(faults...)
 }

@@ -266,6 +266,7 @@ func TestStartRefuses(t *testing.T) {
 		{"no folder", func(c *Config) { c.StoreDir = "" }, "store folder"},
 		{"no backend", func(c *Config) { c.Backend = nil }, "backend"},
 		{"small window", func(c *Config) { c.WindowBytes = 1000 }, "at least 4194304"},
+		{"negative interval", func(c *Config) { c.BookmarkInterval = -1 }, "bookmark interval -1ns"},
 		{"short window", func(c *Config) { c.WindowAge = time.Millisecond }, "at least 1s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
