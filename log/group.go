@@ -36,7 +36,7 @@ type group struct {
 // Raft's times, in ticks of Config.Tick.
 const (
 	electionTicks  = 10
-	heartbeatTicks = 2
+	heartbeatTicks = 1
 )
 
 // How often Raft's log is compacted, and how much of it is kept for replicas that lag a little. Both in entries.

@@ -23,7 +23,8 @@ func routeRaftLogs(to *slog.Logger) {
 	})
 }
 
-// raftLogger lets one of Dragonboat's packages speak through slog. Its information is our debugging.
+// raftLogger lets one of Dragonboat's packages speak through slog, a level lower: its information is our debugging,
+// and its warnings tell of ordinary elections.
 type raftLogger string
 
 // SetLevel implements logger.ILogger: slog's handler decides what is shown.
@@ -36,7 +37,7 @@ func (n raftLogger) Infof(format string, args ...any) {
 }
 
 func (n raftLogger) Warningf(format string, args ...any) {
-	raftLog.Load().Warn(fmt.Sprintf(format, args...), "raft", string(n))
+	raftLog.Load().Info(fmt.Sprintf(format, args...), "raft", string(n))
 }
 
 func (n raftLogger) Errorf(format string, args ...any) {

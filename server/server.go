@@ -137,7 +137,6 @@ func (s *Server) startHTTP(context.Context) error {
 	s.endpoints.HTTP = listener.Addr().String()
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		BaseContext:       func(net.Listener) context.Context { return s.following },
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -184,7 +183,7 @@ func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	var errs []error
-	s.stop() // streams of events end by themselves; other requests do not look at it
+	s.stop() // live streams end, other requests do not depend on it
 	if s.http != nil {
 		if err := s.http.Shutdown(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("drain HTTP: %w", err), s.http.Close())

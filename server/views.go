@@ -8,6 +8,8 @@ import (
 
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+	"github.com/rollcall/rollcall/projections"
 )
 
 // admit makes a namespace known to the doors, and has the views that live in memory follow its ledger. Doing it
@@ -18,18 +20,43 @@ func (s *Server) admit(namespace string, group uint64) error {
 	if s.admitted[namespace] {
 		return nil
 	}
-	s.placement.set(namespace, group)
-	f, err := s.Follow(namespace, 1)
+	s.names.AddNamespace(namespace)
+	f, err := s.loadNames(namespace, group)
 	if err != nil {
 		return err
 	}
-	s.names.AddNamespace(namespace)
+	s.placement.set(namespace, group)
 	s.admitted[namespace] = true
 	s.wg.Go(func() {
 		defer f.Close()
 		s.followNames(namespace, f)
 	})
 	return nil
+}
+
+// loadNames fills the DNS view of a namespace from the registry's rows, so that a start costs what is registered now
+// and not what ever happened, and gives a follower of what comes after.
+func (s *Server) loadNames(namespace string, group uint64) (gateway.Follower, error) {
+	var shown event.Revision
+	err := s.log.View(group, namespace, nil, func(rows store.Reader, revision event.Revision) error {
+		shown = revision
+		s.names.Load(namespace, revision, func(yield func(event.Instance) bool) {
+			for r := range projections.NewView(rows, revision).Instances("") {
+				if !yield(r.Instance) {
+					return
+				}
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.log.Follow(group, namespace, shown+1)
+	if err != nil {
+		return nil, err
+	}
+	return follower{f}, nil
 }
 
 // followNames keeps the DNS view of a namespace up with its ledger, until the server stops.

@@ -7,6 +7,7 @@
 package names
 
 import (
+	"iter"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,24 @@ func (v *View) Apply(namespace string, events []event.Event) {
 	if n := (*v.namespaces.Load())[namespace]; n != nil {
 		n.apply(events)
 	}
+}
+
+// Load takes a namespace's instances as they are at a revision, in place of folding its ledger up to there. It is
+// for a namespace that nothing was applied to yet; Apply goes on behind that revision.
+func (v *View) Load(namespace string, at event.Revision, instances iter.Seq[event.Instance]) {
+	n := (*v.namespaces.Load())[namespace]
+	if n == nil {
+		return
+	}
+	touched := map[string]*builder{}
+	for i := range instances {
+		if b := n.builder(i.Service); b != nil {
+			b.put(newInstance(i))
+			touched[b.name] = b
+		}
+	}
+	n.publish(touched)
+	n.revision.Store(uint64(at))
 }
 
 // Namespace is the names of one namespace.

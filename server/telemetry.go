@@ -1,0 +1,135 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/rollcall/rollcall/gateway/api"
+)
+
+// handler is what the HTTP listener serves: the API, and what operators ask of any server.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { healthy(w, true) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { healthy(w, s.Ready()) })
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	door := api.New(api.Config{
+		Backend: s, Logger: s.config.Logger, RequestTimeout: time.Duration(s.config.RequestTimeout),
+		Bookmark: time.Duration(s.config.BookmarkEvery), Version: s.config.Version, Observe: s.metrics.request,
+		Streams: s.following,
+	})
+	// The door routes by itself, on the path as it was sent: the mux would clean it, and keys may hold "//" or "..".
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/livez", "/readyz", "/metrics":
+			mux.ServeHTTP(w, r)
+		default:
+			door.ServeHTTP(w, r)
+		}
+	})
+}
+
+func healthy(w http.ResponseWriter, ok bool) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	text := "ok\n"
+	if !ok {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		text = "not ready: a group has no leader, or a view is not up to date yet\n"
+	}
+	_, _ = w.Write([]byte(text)) // who asked is gone; there is nobody to tell
+}
+
+// metrics are what /metrics shows. They have a registry of their own, so that tests can run several servers.
+type metrics struct {
+	server   *Server
+	registry *prometheus.Registry
+	requests *prometheus.HistogramVec
+}
+
+func newMetrics(s *Server) *metrics {
+	m := &metrics{
+		server:   s,
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "rollcall_http_request_duration_seconds",
+			Help:    "Time from a request's arrival to the end of its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
+		}, []string{"operation", "status"}),
+	}
+	m.registry.MustRegister(m.requests, m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// request is told about every request that the API has answered.
+func (m *metrics) request(operation string, status int, took time.Duration) {
+	m.requests.WithLabelValues(operation, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+var (
+	descRevision = prometheus.NewDesc("rollcall_ledger_revision", "Last revision that this server has applied.", []string{"namespace"}, nil)
+	descNames    = prometheus.NewDesc("rollcall_dns_revision", "Revision that DNS answers show.", []string{"namespace"}, nil)
+	descLeader   = prometheus.NewDesc("rollcall_ready", "1 while every group has a leader and every view has caught up.", nil, nil)
+	descPushed   = prometheus.NewDesc("rollcall_nats_events_total", "Events pushed to the NATS stream.", []string{"namespace"}, nil)
+	descLag      = prometheus.NewDesc("rollcall_nats_lag_events", "Events that the NATS stream is behind the ledger.", []string{"namespace"}, nil)
+	descResyncs  = prometheus.NewDesc("rollcall_nats_resyncs_total", "Times that a stream had to be taken up again.", []string{"namespace"}, nil)
+	descClients  = prometheus.NewDesc("rollcall_nats_clients", "Connected NATS clients.", nil, nil)
+	descQueries  = prometheus.NewDesc("rollcall_dns_queries_total", "DNS messages received.", []string{"transport"}, nil)
+	descReplies  = prometheus.NewDesc("rollcall_dns_replies_total", "DNS replies by response code.", []string{"rcode"}, nil)
+	descDropped  = prometheus.NewDesc("rollcall_dns_dropped_total", "DNS messages that got no reply.", nil, nil)
+	descCut      = prometheus.NewDesc("rollcall_dns_truncated_total", "DNS replies with the TC bit.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descRevision, descNames, descLeader, descPushed, descLag, descResyncs, descClients, descQueries, descReplies, descDropped, descCut,
+	} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector: it asks the parts when somebody wants to know, so that counting costs
+// nothing otherwise.
+func (m *metrics) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	s := m.server
+	ready := 0.0
+	if s.Ready() {
+		ready = 1
+	}
+	gauge(descLeader, ready)
+	for _, namespace := range s.Namespaces() {
+		if head, err := s.Head(namespace); err == nil {
+			gauge(descRevision, float64(head), namespace)
+		}
+		if view := s.names.Namespace([]byte(namespace)); view != nil {
+			gauge(descNames, float64(view.Revision()), namespace)
+		}
+	}
+	nats := s.notify.Stats()
+	gauge(descClients, float64(nats.Clients))
+	for _, n := range nats.Namespaces {
+		counter(descPushed, n.Events, n.Namespace)
+		gauge(descLag, float64(n.Lag), n.Namespace)
+		counter(descResyncs, n.Resyncs, n.Namespace)
+	}
+	dns := s.dns.Stats()
+	counter(descQueries, dns.UDPQueries, "udp")
+	counter(descQueries, dns.TCPQueries, "tcp")
+	for rcode, n := range dns.Replies {
+		counter(descReplies, n, rcode)
+	}
+	counter(descDropped, dns.Dropped)
+	counter(descCut, dns.Truncated)
+}

@@ -1,0 +1,260 @@
+// Command bench measures a running Rollcall from outside: it starts the binary that it is given on free ports with a
+// data folder of its own, and prints the figures as a table.
+//
+//	go run ./test/bench -binary bin/rollcall
+//
+// Client and server share the machine, so the figures are those of both together.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func main() {
+	binary := flag.String("binary", "bin/rollcall", "the program to measure")
+	duration := flag.Duration("time", 5*time.Second, "how long each load lasts")
+	keys := flag.Int("keys", 100_000, "keys to have before the restart")
+	flag.Parse()
+	if err := run(*binary, *duration, *keys); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(binary string, duration time.Duration, keys int) error {
+	data, err := os.MkdirTemp("", "rollcall-bench")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(data) }()
+	fmt.Printf("%s, %s/%s, %d processors\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	s, _, err := start(binary, data)
+	if err != nil {
+		return err
+	}
+	defer func() { s.kill() }()
+	for _, inFlight := range []int{1, 64, 256} {
+		for _, op := range []string{"put", "get"} {
+			l, err := load(s.HTTP, op, inFlight, duration)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("%s, %3d in flight: %7.0f/s   p50 %6s  p99 %6s\n", op, inFlight, l.rate, l.p50, l.p99)
+		}
+	}
+	if err := dns(s); err != nil {
+		return err
+	}
+	return restart(binary, data, s, keys)
+}
+
+// server is a running server.
+type server struct {
+	cmd  *exec.Cmd
+	HTTP string `json:"http"`
+	DNS  string `json:"dns"`
+}
+
+// start runs the server and gives the time until it was ready.
+func start(binary, data string) (*server, time.Duration, error) {
+	endpoints := filepath.Join(data, "endpoints.json")
+	if err := os.Remove(endpoints); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, 0, err
+	}
+	args := []string{"serve", "--data", data}
+	for _, l := range []string{"http", "raft", "nats", "dns"} {
+		args = append(args, "--"+l, "127.0.0.1:0")
+	}
+	s := &server{cmd: exec.Command(binary, args...)}
+	s.cmd.Stderr = os.Stderr
+	began := time.Now()
+	if err := s.cmd.Start(); err != nil {
+		return nil, 0, err
+	}
+	for time.Since(began) < 2*time.Minute {
+		if b, err := os.ReadFile(endpoints); err == nil {
+			return s, time.Since(began), json.Unmarshal(b, s)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	s.kill()
+	return nil, 0, errors.New("the server was not ready within two minutes")
+}
+
+func (s *server) kill() {
+	_ = s.cmd.Process.Signal(syscall.SIGKILL)
+	_ = s.cmd.Wait()
+}
+
+type figures struct {
+	rate     float64
+	p50, p99 time.Duration
+}
+
+// load has a number of callers put or get random keys of 10,000, with values of 256 bytes, for a while.
+func load(address, op string, inFlight int, duration time.Duration) (figures, error) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: inFlight, MaxConnsPerHost: inFlight}}
+	defer client.CloseIdleConnections()
+	value := bytes.Repeat([]byte("v"), 256)
+	ctx, cancel := context.WithTimeout(context.Background(), duration)
+	defer cancel()
+	var failed atomic.Pointer[error]
+	latencies := make([][]time.Duration, inFlight)
+	var wg sync.WaitGroup
+	began := time.Now()
+	for caller := range inFlight {
+		wg.Go(func() {
+			for i := caller; ctx.Err() == nil; i += inFlight {
+				at := time.Now()
+				if err := request(client, address, op, fmt.Sprintf("bench/%d", i*7919%10_000), value); err != nil {
+					failed.Store(&err)
+					return
+				}
+				latencies[caller] = append(latencies[caller], time.Since(at))
+			}
+		})
+	}
+	wg.Wait()
+	elapsed := time.Since(began)
+	if err := failed.Load(); err != nil {
+		return figures{}, *err
+	}
+	all := slices.Concat(latencies...)
+	slices.Sort(all)
+	return figures{
+		rate: float64(len(all)) / elapsed.Seconds(),
+		p50:  all[len(all)/2].Round(10 * time.Microsecond), p99: all[len(all)*99/100].Round(10 * time.Microsecond),
+	}, nil
+}
+
+func request(client *http.Client, address, op, key string, value []byte) error {
+	method, body := http.MethodGet, io.Reader(nil)
+	if op == "put" {
+		method, body = http.MethodPut, bytes.NewReader(value)
+	}
+	r, err := http.NewRequest(method, "http://"+address+"/v1/default/kv/"+key, body)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		return err
+	}
+	if answer.StatusCode >= 300 && !(op == "get" && answer.StatusCode == http.StatusNotFound) {
+		return fmt.Errorf("%s %s: %s", op, key, answer.Status)
+	}
+	return nil
+}
+
+// dns registers a service of ten instances and has dnsperf ask for it.
+func dns(s *server) error {
+	for i := range 10 {
+		body := fmt.Sprintf(`{"address":"10.0.0.%d","port":8080}`, i+1)
+		r, err := http.NewRequest(http.MethodPut, fmt.Sprintf("http://%s/v1/default/services/web/instances/web-%d", s.HTTP, i), strings.NewReader(body))
+		if err != nil {
+			return err
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != http.StatusCreated {
+			return fmt.Errorf("register an instance: %s", answer.Status)
+		}
+	}
+	if _, err := exec.LookPath("dnsperf"); err != nil {
+		fmt.Println("dns: dnsperf is not installed, left out")
+		return nil
+	}
+	host, port, _ := strings.Cut(s.DNS, ":")
+	for _, kind := range []string{"A", "SRV"} {
+		query := exec.Command("dnsperf", "-s", host, "-p", port, "-l", "5", "-c", "8", "-T", "1", "-q", "200", "-e")
+		query.Stdin = strings.NewReader("web.service.rollcall.internal " + kind + "\n")
+		out, err := query.Output()
+		if err != nil {
+			return fmt.Errorf("dnsperf: %w", err)
+		}
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, "Queries per second") || strings.Contains(line, "Queries lost") {
+				fmt.Printf("dns %-3s, ten instances, %s\n", kind, strings.Join(strings.Fields(line), " "))
+			}
+		}
+	}
+	return nil
+}
+
+// restart kills the server when it has so many keys, starts it again, and looks at its memory.
+func restart(binary, data string, s *server, keys int) error {
+	if err := fill(s.HTTP, keys); err != nil {
+		return err
+	}
+	before := memory(s.cmd.Process.Pid)
+	s.kill()
+	again, took, err := start(binary, data)
+	if err != nil {
+		return err
+	}
+	*s = *again
+	fmt.Printf("start after SIGKILL with %d keys: %s until ready; resident memory %d MiB then, %d MiB before\n",
+		keys, took.Round(time.Millisecond), memory(s.cmd.Process.Pid)>>20, before>>20)
+	return nil
+}
+
+// fill puts keys in transactions of 500.
+func fill(address string, keys int) error {
+	value := strings.Repeat("v", 256)
+	for first := 0; first < keys; first += 500 {
+		var then []string
+		for i := first; i < min(first+500, keys); i++ {
+			then = append(then, fmt.Sprintf(`{"put":{"key":"fill/%07d","value":%q}}`, i, value))
+		}
+		body := `{"then":[` + strings.Join(then, ",") + `]}`
+		answer, err := http.Post("http://"+address+"/v1/default/txn", "application/json", strings.NewReader(body))
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if err != nil || answer.StatusCode != http.StatusOK {
+			return fmt.Errorf("fill: %s: %s %w", answer.Status, text, err)
+		}
+	}
+	return nil
+}
+
+// memory is a process's resident memory in bytes, zero where the system does not tell.
+func memory(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
