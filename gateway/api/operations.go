@@ -1,0 +1,131 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// operation is one line of the table that is both the router and the document.
+type operation struct {
+	id      string // unique, in the document and in metrics
+	method  string // GET answers HEAD too
+	path    string // a template; {name...} takes the rest of the path
+	group   string
+	summary string
+	about   string // more of it, in Markdown
+
+	write   bool // it changes something: no reading options, and not in Rollcall's own ledger
+	stream  bool // it may last: no deadline but its own
+	query   []parameter
+	headers []header
+	body    *body
+	answers []answer
+	// refusals are the codes that say something particular about this operation; those that every operation may
+	// give are added to the document.
+	refusals []commands.Code
+
+	handle  func(*call) error
+	refused []string // headers that would have no effect; see deaf
+}
+
+// body is what an operation takes.
+type body struct {
+	about     string
+	mediaType string
+	of        reflect.Type // nil: bytes as they are
+	optional  bool
+}
+
+// answer is one success.
+type answer struct {
+	status  int
+	about   string
+	headers []string // besides Rollcall-Revision
+	as      []representation
+}
+
+// representation is one form of an answer.
+type representation struct {
+	mediaType string
+	of        reflect.Type // nil: bytes or lines as they are
+}
+
+func asJSON[T any]() []representation {
+	return []representation{{"application/json", reflect.TypeFor[T]()}}
+}
+
+func jsonBody[T any](about string) *body {
+	return &body{about: about, mediaType: "application/json", of: reflect.TypeFor[T]()}
+}
+
+// reserved tells whether the operation would write into Rollcall's own ledger what does not belong there.
+func (op *operation) reserved(namespace string) bool { return namespace == event.System }
+
+// operations is the table.
+func operations() []operation {
+	all := []operation{documentOperation()}
+	all = append(all, keyOperations()...)
+	all = append(all, listOperations()...)
+	all = append(all, txnOperation())
+	all = append(all, serviceOperations()...)
+	all = append(all, instanceOperations()...)
+	all = append(all, eventsOperation())
+	all = append(all, namespaceOperations()...)
+	for i := range all {
+		all[i].complete()
+	}
+	return all
+}
+
+// complete adds what is the same for every operation of a kind.
+func (op *operation) complete() {
+	if op.id == documentID {
+		return
+	}
+	if op.write {
+		op.headers = append(op.headers, header{headerReason,
+			"Why, in the writer's words; it is kept on the events. At most 1024 bytes of UTF-8 without control characters"})
+	} else if !op.stream {
+		op.query = append(op.query, reading...)
+	}
+	op.query = append(op.query, parameter{name: "pretty", kind: flag, description: "Indent the JSON for people"})
+	op.refused = op.deaf()
+}
+
+const documentID = "openapi"
+
+func documentOperation() operation {
+	return operation{
+		id: documentID, method: http.MethodGet, path: "/openapi.json", group: "document",
+		summary: "This document",
+		answers: []answer{{status: 200, about: "OpenAPI 3.1", as: []representation{{"application/json", nil}}}},
+		handle: func(c *call) error {
+			c.send(http.StatusOK, "application/json", c.api.document())
+			return nil
+		},
+	}
+}
+
+// everywhere are the codes that any operation may give.
+var everywhere = []commands.Code{
+	gateway.CodeInternal, gateway.CodeStopping, gateway.CodeUnknownParameter, gateway.CodeInvalidParameter,
+	gateway.CodeUnknownHeader, commands.CodeUnknownNamespace, gateway.CodeNoQuorum,
+}
+
+// everyWrite and everyRead are those that any write and any read may give besides.
+var (
+	everyWrite = []commands.Code{
+		gateway.CodeBusy, gateway.CodeOutcomeUnknown, gateway.CodeReservedNamespace, gateway.CodeCrossOrigin,
+		gateway.CodeInvalidHeader,
+	}
+	everyRead = []commands.Code{gateway.CodeInvalidRevision, gateway.CodeRevisionNotSeen}
+)
+
+func optional(b *body) *body {
+	b.optional = true
+	return b
+}
