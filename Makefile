@@ -1,0 +1,100 @@
+# Everything that is done to this repository is done from here, by people and by .ci/run alike.
+# No target may resolve a latest version ("go get -u", "go list -m -u"): Dragonboat's v4 has no tag, and both would fail.
+
+GO      ?= go
+TOOL    := $(GO) tool -modfile=test/tools/go.mod
+PKG     ?= ./...
+BENCH   ?= .
+COUNT   ?= 10
+TIME    ?= 10s
+BASE    ?= main
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Variables: PKG=$(PKG) BENCH=$(BENCH) COUNT=$(COUNT) TIME=$(TIME) BASE=$(BASE)"
+
+.PHONY: build
+build: ## Build ./bin/rollcall, without C
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/rollcall ./cmd/rollcall
+
+.PHONY: test
+test: ## Run every test
+	$(GO) test $(PKG)
+
+.PHONY: short
+short: ## Run the tests without the long ones
+	$(GO) test -short $(PKG)
+
+.PHONY: race
+race: ## Run the tests under the race detector; needs a C compiler
+	$(GO) test -race $(PKG)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for TIME
+	@grep -rE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+\(' . | \
+	sed -E 's|^(.*)/[^/]*:func ([A-Za-z0-9_]+)\(.*|\1 \2|' | sort | \
+	while read -r folder target; do \
+		echo "fuzz $$folder $$target for $(TIME)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(TIME) "$$folder" || exit 1; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks that BENCH matches in PKG
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+.PHONY: benchcmp
+benchcmp: ## Compare the benchmarks of BASE with those of this tree, COUNT runs each
+	@scratch=$$(mktemp -d) && trap 'git worktree remove --force "$$scratch/base"; rm -rf "$$scratch"' EXIT && \
+	git worktree add --quiet --detach "$$scratch/base" $(BASE) && \
+	run="$(GO) test -run ^$$ -bench $(BENCH) -benchmem -count $(COUNT) $(PKG)" && \
+	(cd "$$scratch/base" && $$run) > "$$scratch/base.txt" && \
+	$$run > "$$scratch/this.txt" && \
+	$(TOOL) benchstat $(BASE)="$$scratch/base.txt" this="$$scratch/this.txt"
+
+.PHONY: fmt
+fmt: ## Format the source
+	$(TOOL) gofumpt -w .
+
+.PHONY: lint
+lint: ## Run go vet and the linters of .golangci.yml, which look at the format too
+	$(GO) vet ./...
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities; needs vuln.go.dev
+	$(TOOL) govulncheck ./...
+
+.PHONY: generate
+generate: ## Rewrite what scripted tests of PKG expect; read the difference before you commit it
+	@for package in $$($(GO) list -f '{{.Dir}} {{.TestImports}} {{.XTestImports}}' $(PKG) | \
+	awk '/cockroachdb\/datadriven/ {print $$1}'); do $(GO) test "$$package" -rewrite || exit 1; done
+
+.PHONY: tidy
+tidy: ## Bring go.mod up to what the source imports
+	$(GO) mod tidy
+	cd test/tools && $(GO) mod tidy
+
+.PHONY: cover
+cover: ## Measure which statements the tests reach; coverage.out holds the details
+	$(GO) test -coverpkg=./... -coverprofile=coverage.out $(PKG)
+	@$(GO) tool cover -func=coverage.out | tail -n 1
+
+.PHONY: run
+run: build ## Start one server, with its data in ./rollcall-data
+	./bin/rollcall serve
+
+.PHONY: demo
+demo: build ## Show in a minute what Rollcall does, and fail where it does not
+	./test/demo/demo.sh
+
+.PHONY: ci
+ci: ## Do what continuous integration does
+	./.ci/run
+
+.PHONY: clean
+clean: ## Remove what the targets above made
+	rm -rf bin coverage.out
