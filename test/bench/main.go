@@ -69,6 +69,7 @@ func run(binary string, duration time.Duration, keys int) error {
 // server is a running server.
 type server struct {
 	cmd  *exec.Cmd
+	data string
 	HTTP string `json:"http"`
 	DNS  string `json:"dns"`
 }
@@ -83,7 +84,7 @@ func start(binary, data string) (*server, time.Duration, error) {
 	for _, l := range []string{"http", "raft", "nats", "dns"} {
 		args = append(args, "--"+l, "127.0.0.1:0")
 	}
-	s := &server{cmd: exec.Command(binary, args...)}
+	s := &server{cmd: exec.Command(binary, args...), data: data}
 	s.cmd.Stderr = os.Stderr
 	began := time.Now()
 	if err := s.cmd.Start(); err != nil {
@@ -190,10 +191,12 @@ func dns(s *server) error {
 		return nil
 	}
 	host, port, _ := strings.Cut(s.DNS, ":")
+	questions := filepath.Join(s.data, "questions")
 	for _, kind := range []string{"A", "SRV"} {
-		query := exec.Command("dnsperf", "-s", host, "-p", port, "-l", "5", "-c", "8", "-T", "1", "-q", "200", "-e")
-		query.Stdin = strings.NewReader("web.service.rollcall.internal " + kind + "\n")
-		out, err := query.Output()
+		if err := os.WriteFile(questions, []byte("web.service.rollcall.internal "+kind+"\n"), 0o600); err != nil {
+			return err
+		}
+		out, err := exec.Command("dnsperf", "-s", host, "-p", port, "-d", questions, "-l", "5", "-c", "8", "-T", "1", "-q", "200", "-e").Output()
 		if err != nil {
 			return fmt.Errorf("dnsperf: %w", err)
 		}
