@@ -1,0 +1,148 @@
+package projections_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
+	"github.com/rollcall/rollcall/projections"
+)
+
+// fold folds commits into a database: one batch for each inner slice.
+func fold(t interface{ Fatal(...any) }, db *store.DB, batches ...[]event.Event) {
+	for _, events := range batches {
+		b := db.NewBatch()
+		w := b.Ledger(1)
+		for _, e := range events {
+			w.Begin(e.Commit)
+			projections.Fold(w, e)
+		}
+		if err := b.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// dump shows every version of every row, with its bytes: what is decisive may not change unseen.
+func dump(db *store.DB) string {
+	var b strings.Builder
+	for v := range db.RowVersions(1) {
+		fmt.Fprintf(&b, "%s %x\n", v, v.Row)
+	}
+	return b.String()
+}
+
+func open(t interface {
+	Fatal(...any)
+	Cleanup(func())
+},
+) *store.DB {
+	db, err := store.Open("", store.Options{FS: store.NewMemFS()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// TestFold runs the scripts in testdata/fold: events, one a line, and the rows that they fold into, byte by byte.
+func TestFold(t *testing.T) {
+	datadriven.Walk(t, filepath.Join("..", "testdata", "fold"), func(t *testing.T, path string) {
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			var events []event.Event
+			for line := range strings.Lines(d.Input) {
+				events = append(events, parse(t, line))
+			}
+			db := open(t)
+			fold(t, db, events)
+			return dump(db)
+		})
+	})
+}
+
+// parse reads "revision/commit verb words…"; the time is the revision.
+func parse(t *testing.T, line string) event.Event {
+	t.Helper()
+	var e event.Event
+	words := strings.Fields(line)
+	if _, err := fmt.Sscanf(words[0], "%d/%d", &e.Revision, &e.Commit); err != nil {
+		t.Fatal(err)
+	}
+	e.Time = event.Time(e.Revision)
+	var previous, created event.Revision
+	var version uint64
+	if len(words) > 4 {
+		if _, err := fmt.Sscanf(words[4], "v%d,created=%d,previous=%d", &version, &created, &previous); err != nil {
+			t.Fatal(err)
+		}
+	}
+	switch words[1] {
+	case "set":
+		e.Body = event.KeySet{Key: words[2], Value: []byte(words[3]), ContentType: "text/plain", Version: version, CreateRevision: created, Previous: previous}
+	case "delete":
+		e.Body = event.KeyDeleted{Key: words[2]}
+	case "register":
+		service, id, _ := strings.Cut(words[2], "/")
+		e.Body = event.InstanceRegistered{Instance: event.Instance{
+			Service: service, ID: id, Address: words[3], Port: 80, Tags: []string{"blue"}, Meta: map[string]string{"zone": "b", "az": "1"},
+		}, CreateRevision: created, Previous: previous}
+	case "deregister":
+		service, id, _ := strings.Cut(words[2], "/")
+		e.Body = event.InstanceDeregistered{Service: service, ID: id}
+	case "open":
+		e.Body = event.NamespaceOpened{Namespace: words[2], Cluster: "c1", Groups: 3}
+	case "create":
+		e.Body = event.NamespaceCreated{Namespace: words[2], Group: 2}
+	default:
+		t.Fatalf("unknown event %q", line)
+	}
+	return e
+}
+
+// TestFoldInAnyBatches folds the same commits cut into batches in any way, and compares every byte.
+func TestFoldInAnyBatches(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var events []event.Event
+		for n := rapid.IntRange(1, 60).Draw(t, "events"); len(events) < n; {
+			size := rapid.IntRange(1, 4).Draw(t, "commit")
+			commit := event.Revision(len(events) + size)
+			for range size {
+				r := event.Revision(len(events) + 1)
+				events = append(events, event.Event{Revision: r, Commit: commit, Time: event.Time(r), Body: randomBody(t)})
+			}
+		}
+		whole, cut := open(t), open(t)
+		fold(t, whole, events)
+		for rest := events; len(rest) > 0; {
+			n := rapid.IntRange(1, len(rest)).Draw(t, "cut")
+			fold(t, cut, rest[:n])
+			rest = rest[n:]
+		}
+		if diff := cmp.Diff(dump(whole), dump(cut)); diff != "" {
+			t.Fatalf("rows differ (-one batch +several):\n%s", diff)
+		}
+	})
+}
+
+func randomBody(t *rapid.T) event.Body {
+	name := rapid.SampledFrom([]string{"a", "b", "a/b"}).Draw(t, "name")
+	switch rapid.IntRange(0, 3).Draw(t, "kind") {
+	case 0:
+		return event.KeyDeleted{Key: name}
+	case 1:
+		return event.InstanceRegistered{Instance: event.Instance{Service: "s", ID: name, Address: "10.0.0.1"}}
+	case 2:
+		return event.InstanceDeregistered{Service: "s", ID: name}
+	}
+	return event.KeySet{Key: name, Value: rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "value"), Version: 1}
+}
