@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -36,7 +37,7 @@ func newDocument(all []operation, version string) []byte {
 		*method(paths[path], op.method) = d.operation(op)
 	}
 	d.Schema(reflect.TypeFor[gateway.Problem](), true, "")
-	d.openAnswers(all)
+	d.finish(all)
 	if version == "" {
 		version = "unknown"
 	}
@@ -47,6 +48,10 @@ func newDocument(all []operation, version string) []byte {
 	}, "", "  ")
 	if err != nil {
 		panic(fmt.Sprintf("describe the operations: %v", err)) // they are constants: the tests see it
+	}
+	// huma escapes for HTML, which this is not.
+	for escaped, plain := range map[string]string{`\u003c`: "<", `\u003e`: ">", `\u0026`: "&"} {
+		b = bytes.ReplaceAll(b, []byte(escaped), []byte(plain))
 	}
 	return append(b, '\n')
 }
@@ -191,8 +196,9 @@ func (d document) refusals(responses map[string]*huma.Response, op *operation) {
 	}
 }
 
-// openAnswers lets everything but requests have more fields than are named: answers may gain some.
-func (d document) openAnswers(all []operation) {
+// finish says of the schemas what their Go types cannot: answers may gain fields, so that everything but requests may
+// have more than are named, and their arrays are never null; and revisions use all 64 bits.
+func (d document) finish(all []operation) {
 	requests := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	for _, op := range all {
 		if op.body != nil && op.body.of != nil {
@@ -200,8 +206,15 @@ func (d document) openAnswers(all []operation) {
 		}
 	}
 	for name, s := range d.Map() {
-		if _, request := requests.Map()[name]; !request && s.AdditionalProperties == false {
+		_, request := requests.Map()[name]
+		if !request && s.AdditionalProperties == false {
 			s.AdditionalProperties = nil
+		}
+		for _, property := range s.Properties {
+			if property.Type == huma.TypeInteger {
+				property.Format = ""
+			}
+			property.Nullable = property.Nullable && request
 		}
 	}
 }

@@ -89,17 +89,20 @@ type instanceState struct {
 	Weight         uint16            `json:"weight"`
 	Priority       uint16            `json:"priority"`
 	Status         string            `json:"status" enum:"passing,warning,critical,maintenance"`
-	Checks         []struct{}        `json:"checks" doc:"None so far"`
+	Checks         []check           `json:"checks" doc:"None so far"`
 	Revision       event.Revision    `json:"revision" doc:"The commit that last changed the registration; its ETag"`
 	CreateRevision event.Revision    `json:"create_revision" doc:"The commit that made it"`
 	Time           string            `json:"time" format:"date-time"`
 }
 
+// check is a health check of an instance; there is no kind of them so far.
+type check struct{}
+
 func newInstanceState(r event.Registration) instanceState {
 	s := instanceState{
 		Service: r.Service, ID: r.ID, Node: r.Node, Address: r.Address, Port: r.Port, Protocol: r.Protocol,
 		Version: r.Version, Tags: r.Tags, Meta: r.Meta, Weight: r.Weight, Priority: r.Priority,
-		Status: "passing", Checks: []struct{}{}, Revision: r.Revision, CreateRevision: r.CreateRevision,
+		Status: "passing", Checks: []check{}, Revision: r.Revision, CreateRevision: r.CreateRevision,
 		Time: gateway.FormatTime(r.Time),
 	}
 	if s.Tags == nil {
