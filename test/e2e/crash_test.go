@@ -48,7 +48,7 @@ func writeUntilKilled(t *testing.T, p *process, round int, acknowledged *sync.Ma
 	const writers, enough = 8, 300
 	var count atomic.Int64
 	var wg sync.WaitGroup
-	killed := make(chan struct{})
+	killed, reached := make(chan struct{}), make(chan struct{})
 	for w := range writers {
 		wg.Go(func() {
 			for i := 0; ; i++ {
@@ -63,14 +63,16 @@ func writeUntilKilled(t *testing.T, p *process, round int, acknowledged *sync.Ma
 					return
 				}
 				acknowledged.Store(key, value)
-				count.Add(1)
+				if count.Add(1) == enough {
+					close(reached)
+				}
 			}
 		})
 	}
-	for deadline := time.Now().Add(time.Minute); count.Load() < enough; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("only %d writes were acknowledged in a minute", count.Load())
-		}
+	select {
+	case <-reached:
+	case <-time.After(time.Minute):
+		t.Fatalf("only %d writes were acknowledged in a minute", count.Load())
 	}
 	p.kill()
 	close(killed)
