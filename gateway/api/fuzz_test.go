@@ -108,11 +108,18 @@ func FuzzTxn(f *testing.F) {
 // strictTxn is the body of a transaction once more, as loosely as encoding/json is to read it.
 type strictTxn struct {
 	If []struct {
-		Key, Prefix                                                            *string
-		Revision, Create_revision, Version, Value, Value_base64, Exists, Empty any //nolint:revive // names as in JSON
+		Key, Prefix          *string
+		Revision, Version    any
+		CreateRevision       any `json:"create_revision"`
+		Value, Exists, Empty any
+		ValueBase64          any `json:"value_base64"`
 	}
 	Then, Else []struct {
-		Put         *struct{ Key, Value, Value_base64, Content_type, Flags any } //nolint:revive // names as in JSON
+		Put *struct {
+			Key, Value, Flags any
+			ValueBase64       any `json:"value_base64"`
+			ContentType       any `json:"content_type"`
+		}
 		Delete, Get *struct{ Key, Prefix *string }
 		Register    map[string]any
 		Deregister  *struct{ Service, ID string }
