@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -34,21 +35,19 @@ func newStory(s *session, c *client.Client) *story {
 	return &story{session: s, client: c, seen: map[string]state{}}
 }
 
-// eventData is the data of the events that are known here; what a type lacks is zero.
+// eventData is the data of the events that are known here, as far as the line shows it; what a type lacks is zero.
 type eventData struct {
-	Key         string   `json:"key"`
-	Value       *string  `json:"value"`
-	ValueBase64 []byte   `json:"value_base64"`
-	Service     string   `json:"service"`
-	ID          string   `json:"id"`
-	Node        string   `json:"node"`
-	Address     string   `json:"address"`
-	Port        uint16   `json:"port"`
-	Version     string   `json:"version"`
-	Tags        []string `json:"tags"`
-	Namespace   string   `json:"namespace"`
-	Group       uint64   `json:"group"`
-	Previous    uint64   `json:"previous"`
+	Key         string  `json:"key"`
+	Value       *string `json:"value"`
+	ValueBase64 []byte  `json:"value_base64"`
+
+	client.Instance
+
+	Namespace string `json:"namespace"`
+	Group     uint64 `json:"group"`
+	Previous  uint64 `json:"previous"`
+	// Version is a number in a key's data and a text in an instance's; it shadows the one in Instance.
+	Version any `json:"version"`
 }
 
 // event tells one.
@@ -58,10 +57,12 @@ func (t *story) event(ctx context.Context, out io.Writer, e client.Event) error 
 		return err
 	}
 	var d eventData
-	if err := json.Unmarshal(e.Data, &d); err != nil {
-		d = eventData{} // a later version's event: its type and subject still say something
+	// An event of a later version: its type and subject still say something.
+	words := fmt.Sprintf("%s  %s", plain(strings.TrimPrefix(e.Type, "rollcall.")), plain(e.Subject))
+	if json.Unmarshal(e.Data, &d) == nil {
+		words = cmp.Or(t.words(ctx, e, d), words)
 	}
-	line := fmt.Sprintf("%s  #%-5d %s", e.Time.Local().Format("2006-01-02 15:04:05.000"), e.Revision, t.words(ctx, e, d))
+	line := fmt.Sprintf("%s  #%-5d %s", e.Time.Local().Format("2006-01-02 15:04:05.000"), e.Revision, words)
 	if e.Actor != "" {
 		line += "  by " + plain(e.Actor)
 	}
@@ -72,7 +73,7 @@ func (t *story) event(ctx context.Context, out io.Writer, e client.Event) error 
 	return err
 }
 
-// words say what happened.
+// words say what happened; empty for an event that is not known here.
 func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
 	switch e.Type {
 	case "rollcall.kv.put":
@@ -103,7 +104,7 @@ func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
 	case "rollcall.namespace.create":
 		return fmt.Sprintf("create      namespace %s on group %d", plain(d.Namespace), d.Group)
 	}
-	return plain(strings.TrimPrefix(e.Type, "rollcall.")) + "  " + plain(e.Subject)
+	return ""
 }
 
 func withBefore(text, before string) string {
@@ -121,12 +122,12 @@ func (d eventData) value() []byte {
 }
 
 func (d eventData) instance() string {
-	words := []string{hostPort(client.Instance{Address: d.Address, Port: d.Port})}
+	words := []string{hostPort(d.Instance)}
 	if d.Node != "" {
 		words = append(words, "on "+plain(d.Node))
 	}
-	if d.Version != "" {
-		words = append(words, "version "+plain(d.Version))
+	if version, ok := d.Version.(string); ok {
+		words = append(words, "version "+plain(version))
 	}
 	if len(d.Tags) > 0 {
 		words = append(words, "["+plain(strings.Join(d.Tags, " "))+"]")

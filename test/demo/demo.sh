@@ -33,9 +33,19 @@ trap 'exit 130' INT TERM
 say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 fail() { printf '%s!! %s%s\n' "$red" "$*" "$plain" >&2; exit 1; }
 
+# prompt shows a command as one would type it.
+prompt() {
+	local word
+	printf '%s$' "$dim"
+	for word in "$@"; do
+		case $word in *[\ \>]*) printf ' "%s"' "$word" ;; *) printf ' %s' "$word" ;; esac
+	done
+	printf '%s\n' "$plain"
+}
+
 # show runs a command under the eyes of the reader and keeps what it says in $work/out.
 show() {
-	printf '%s$ %s%s\n' "$dim" "$*" "$plain"
+	prompt "$@"
 	"$@" >"$work/out" 2>"$work/err" || { cat "$work/out" "$work/err" >&2; fail "that should have worked"; }
 	sed 's/^/    /' "$work/err"
 	if [ "$(wc -l <"$work/out")" -gt 12 ]; then
@@ -113,6 +123,7 @@ expect_lines 3
 expect '^1 1 8087 payments-2\.payments\.instance\.rollcall\.internal\.$'
 
 say "A subscriber hears of a change as it is made"
+prompt rollcall watch "kv.fleet.features.>" --from "$moved" \&
 "$rollcall" watch "kv.fleet.features.>" --from "$moved" >"$work/watch" 2>&1 &
 watcher=$!
 show rollcall kv put fleet/features/new-checkout/percent 5 --content-type application/json --reason "too many declined cards"
@@ -123,7 +134,7 @@ expect 'fleet/features/new-checkout/percent: "100" → "5" +\(too many declined 
 
 say "Two people change the same limit: one of them is told"
 show rollcall kv put fleet/limits/global/requests_per_second 6000 --if-value 4500 --content-type application/json
-printf '%s$ %s%s\n' "$dim" "rollcall kv put fleet/limits/global/requests_per_second 3000 --if-value 4500" "$plain"
+prompt rollcall kv put fleet/limits/global/requests_per_second 3000 --if-value 4500
 if rollcall kv put fleet/limits/global/requests_per_second 3000 --if-value 4500 >"$work/out" 2>&1; then
 	fail "the second one should have been refused"
 fi
