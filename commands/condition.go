@@ -72,6 +72,7 @@ func (c Condition) holds(s State) bool {
 	}
 	e, ok := s.Key(c.Key)
 	switch c.Field {
+	case FieldEmpty: // above
 	case FieldRevision:
 		return c.Op.holds(cmp.Compare(uint64(e.Revision), c.Number))
 	case FieldCreateRevision:

@@ -37,6 +37,8 @@ type working struct {
 	events    []event.Body
 	entries   map[string]*event.Entry       // nil: deleted by this transaction
 	instances map[[2]string]*event.Instance // nil: removed by this transaction
+
+	entriesRead, bytesRead int
 }
 
 func newWorking(s State, now event.Time) *working {
@@ -53,9 +55,9 @@ func (w *working) run(op Operation) (Result, *Rejection) {
 		w.entries[e.Key] = &entry
 		return Result{Created: !exists}, nil
 	case op.Delete != nil:
-		return w.delete(*op.Delete), nil
+		return w.delete(*op.Delete)
 	case op.Get != nil:
-		return Result{Entries: w.read(*op.Get)}, nil
+		return w.get(*op.Get)
 	case op.Register != nil:
 		return w.register(*op.Register), nil
 	case op.Deregister != nil:
@@ -64,23 +66,45 @@ func (w *working) run(op Operation) (Result, *Rejection) {
 	return Result{}, reject(CodeInvalidTxn, "an operation without a verb")
 }
 
-func (w *working) delete(t Target) Result {
-	doomed := w.read(t)
-	for _, e := range doomed {
-		w.events = append(w.events, event.KeyDeleted{Key: e.Key, Previous: e.Revision})
-		w.entries[e.Key] = nil
+func (w *working) delete(t Target) (Result, *Rejection) {
+	var doomed []event.Body
+	for e := range w.target(t) {
+		if len(w.events)+len(doomed) == event.CommitEventsMax {
+			return Result{}, reject(CodeTooLarge, "the transaction makes more than %d events: delete longer prefixes one by one", event.CommitEventsMax)
+		}
+		doomed = append(doomed, event.KeyDeleted{Key: e.Key, Previous: e.Revision})
 	}
-	return Result{Deleted: uint64(len(doomed))}
+	for _, body := range doomed {
+		w.entries[body.(event.KeyDeleted).Key] = nil
+	}
+	w.events = append(w.events, doomed...)
+	return Result{Deleted: uint64(len(doomed))}, nil
 }
 
-func (w *working) read(t Target) []event.Entry {
+// get reads within the bounds of an answer, which every replica makes and one of them sends.
+func (w *working) get(t Target) (Result, *Rejection) {
+	var entries []event.Entry
+	for e := range w.target(t) {
+		w.entriesRead++
+		if w.bytesRead += len(e.Key) + len(e.Value); w.entriesRead > event.ListEntriesMax || w.bytesRead > event.TxnReadBytesMax {
+			return Result{}, reject(CodeTooLarge, "the transaction reads more than %d keys or %d bytes: list them page by page instead",
+				event.ListEntriesMax, event.TxnReadBytesMax)
+		}
+		entries = append(entries, e)
+	}
+	return Result{Entries: entries}, nil
+}
+
+// target yields the entries that a target names.
+func (w *working) target(t Target) iter.Seq[event.Entry] {
 	if t.IsPrefix {
-		return slices.Collect(w.Keys(t.Prefix))
+		return w.Keys(t.Prefix)
 	}
-	if e, ok := w.Key(t.Key); ok {
-		return []event.Entry{e}
+	return func(yield func(event.Entry) bool) {
+		if e, ok := w.Key(t.Key); ok {
+			yield(e)
+		}
 	}
-	return nil
 }
 
 func (w *working) register(c RegisterInstance) Result {

@@ -108,7 +108,7 @@ func (r *reply) answerApex() {
 // additionalAddresses adds the name server's addresses, whose name stands at an offset.
 func (r *reply) additionalAddresses(host int) {
 	for _, a := range r.h.addresses {
-		kind := uint16(miekg.TypeAAAA)
+		kind := miekg.TypeAAAA
 		if a.Is4() {
 			kind = miekg.TypeA
 		}

@@ -142,7 +142,7 @@ func TestShuffle(t *testing.T) {
 	f := newFixture(t, dns.Config{})
 	f.many("web", n)
 	raw := packQuery(t, "web.service.rollcall.internal.", miekg.TypeSRV)
-	var firsts, seconds = map[string]int{}, map[string]int{}
+	firsts, seconds := map[string]int{}, map[string]int{}
 	for range rounds {
 		r := new(miekg.Msg)
 		if err := r.Unpack(f.handler.Reply(nil, raw, dns.UDP)); err != nil {

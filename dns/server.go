@@ -186,7 +186,7 @@ func (s *Server) pause(err error, what string) bool {
 	if s.isClosing() || errors.Is(err, net.ErrClosed) {
 		return false
 	}
-	s.logger.Warn("dns: "+what, slog.Any("error", err))
+	s.logger.Warn("a DNS socket does not work", "doing", what, "error", err)
 	select {
 	case <-time.After(retryPause):
 		return true

@@ -177,6 +177,7 @@ func TestFollowers(t *testing.T) {
 func word(i int) string { return "abcdefgh"[:1+i%8] }
 
 func follow(t *testing.T, l *log.Log, from, total event.Revision) {
+	t.Helper()
 	f, err := l.Follow(1, "one", from)
 	if err != nil {
 		t.Error(err)

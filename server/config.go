@@ -80,8 +80,13 @@ func (c *Config) setDefaults(hostname string) {
 		field *string
 		value string
 	}{
-		{&c.Name, hostname}, {&c.Data, DefaultData}, {&c.HTTP, DefaultHTTP}, {&c.Raft, DefaultRaft},
-		{&c.NATS, DefaultNATS}, {&c.DNS, DefaultDNS}, {&c.DNSDomain, DefaultDNSDomain},
+		{&c.Name, hostname},
+		{&c.Data, DefaultData},
+		{&c.HTTP, DefaultHTTP},
+		{&c.Raft, DefaultRaft},
+		{&c.NATS, DefaultNATS},
+		{&c.DNS, DefaultDNS},
+		{&c.DNSDomain, DefaultDNSDomain},
 	} {
 		if *f.field == "" {
 			*f.field = f.value
@@ -91,8 +96,10 @@ func (c *Config) setDefaults(hostname string) {
 		field *Duration
 		value time.Duration
 	}{
-		{&c.WindowAge, DefaultWindowAge}, {&c.RequestTimeout, DefaultRequestTimeout},
-		{&c.Tick, DefaultTick}, {&c.BookmarkEvery, DefaultBookmarkEvery},
+		{&c.WindowAge, DefaultWindowAge},
+		{&c.RequestTimeout, DefaultRequestTimeout},
+		{&c.Tick, DefaultTick},
+		{&c.BookmarkEvery, DefaultBookmarkEvery},
 	} {
 		if *f.field == 0 {
 			*f.field = Duration(f.value)

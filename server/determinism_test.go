@@ -30,6 +30,7 @@ type replica struct {
 }
 
 func newReplica(t *testing.T) *replica {
+	t.Helper()
 	r := &replica{t: t, fs: vfs.NewCrashableMem()}
 	if err := store.MakeDir(r.fs, "/raft"); err != nil {
 		t.Fatal(err)
@@ -152,7 +153,9 @@ func randomBody(random *rand.Rand, ledger string) []byte {
 		return commands.Encode(commands.Txn{
 			If: []commands.Condition{commands.KeyExists(key, true)},
 			Then: []commands.Operation{
-				{Delete: &commands.Target{Key: key}}, {Put: &other}, {Get: &commands.Target{Prefix: "app/", IsPrefix: true}},
+				{Delete: &commands.Target{Key: key}},
+				{Put: &other},
+				{Get: &commands.Target{Prefix: "app/", IsPrefix: true}},
 				{Register: &commands.RegisterInstance{Instance: instance}},
 			},
 			Else: []commands.Operation{{Put: &put}, {Get: &commands.Target{Key: key}}},

@@ -132,14 +132,6 @@ func want(namespace string, e event.Event) seen {
 	return w
 }
 
-func wantAll(namespace string, events []event.Event) []seen {
-	var all []seen
-	for _, e := range events {
-		all = append(all, want(namespace, e))
-	}
-	return all
-}
-
 // checkLive compares the next messages of a plain subscription with events.
 func checkLive(t testing.TB, from chan *nats.Msg, namespace string, events []event.Event) {
 	t.Helper()

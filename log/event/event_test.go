@@ -150,7 +150,7 @@ func FuzzKeySubject(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, key string) {
 		subject := event.KeySubject(key)
-		for _, segment := range strings.Split(subject, ".") {
+		for segment := range strings.SplitSeq(subject, ".") {
 			if segment == "" || segment == "*" || segment == ">" || strings.ContainsAny(segment, " \t\r\n\x00") {
 				t.Fatalf("key %q: subject %q has the segment %q", key, subject, segment)
 			}

@@ -17,5 +17,6 @@ const (
 	IdempotencyKeyMax   = 128       // an idempotency key, in bytes
 	NamespaceBytesMax   = 63        // a namespace name
 	ListEntriesMax      = 10_000    // entries in one page of a list
+	TxnReadBytesMax     = 8 << 20   // keys and values that a transaction's gets read together
 	CommitEventsMax     = 100_000   // events in one commit, so that no delete of a prefix stalls a replica
 )

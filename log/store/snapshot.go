@@ -119,7 +119,6 @@ func Restore(dir string, from io.Reader, o Options, stop <-chan struct{}) (err e
 type snapshotReader struct {
 	in  *bufio.Reader
 	sum hash.Hash
-	buf []byte
 }
 
 func damaged(err error) error { return fmt.Errorf("%w: %w", ErrSnapshotDamaged, err) }
@@ -145,12 +144,12 @@ func (r *snapshotReader) ReadByte() (byte, error) {
 	return c, err
 }
 
-func (r *snapshotReader) bytes(max uint64) ([]byte, error) {
+func (r *snapshotReader) bytes(limit uint64) ([]byte, error) {
 	n, err := binary.ReadUvarint(r)
 	if err != nil {
 		return nil, damaged(err)
 	}
-	if n > max {
+	if n > limit {
 		return nil, fmt.Errorf("%w: a length of %d bytes", ErrSnapshotDamaged, n)
 	}
 	b := make([]byte, n)
