@@ -34,7 +34,7 @@ race: ## Run the tests under the race detector; needs a C compiler
 	$(GO) test -race $(PKG)
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for TIME
+fuzz: ## Run each fuzz target for TIME, such as 10s, or 20000x for so many inputs
 	@grep -rE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+\(' . | \
 	sed -E 's|^(.*)/[^/]*:func ([A-Za-z0-9_]+)\(.*|\1 \2|' | sort | \
 	while read -r folder target; do \
