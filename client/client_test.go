@@ -45,7 +45,9 @@ func newClient(t *testing.T, o client.Options, handlers ...http.HandlerFunc) *cl
 func problem(w http.ResponseWriter, status int, code client.Code, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(client.Problem{Title: "refused", Status: status, Code: code, Detail: detail})
+	if err := json.NewEncoder(w).Encode(client.Problem{Title: "refused", Status: status, Code: code, Detail: detail}); err != nil {
+		panic(http.ErrAbortHandler) // the client is gone
+	}
 }
 
 // closedServer is the address of a server that is not there.
@@ -248,8 +250,7 @@ func TestServersInTurn(t *testing.T) {
 	}
 	nobody := newClient(t, client.Options{Servers: []string{closedServer(t)}})
 	_, err := nobody.Put(t.Context(), "k", nil)
-	var unreachable *client.UnreachableError
-	if !errors.As(err, &unreachable) {
+	if _, ok := errors.AsType[*client.UnreachableError](err); !ok {
 		t.Errorf("got %v, want an UnreachableError", err)
 	}
 }
@@ -293,7 +294,9 @@ func TestListPages(t *testing.T) {
 func TestTxnJSON(t *testing.T) {
 	var got bytes.Buffer
 	c := newClient(t, client.Options{}, func(w http.ResponseWriter, r *http.Request) {
-		got.ReadFrom(r.Body)
+		if _, err := got.ReadFrom(r.Body); err != nil {
+			t.Error(err)
+		}
 		fmt.Fprint(w, `{"succeeded":false,"revision":5,"failed":[1],"results":[{"revision":5,"deleted":2},{"entries":[{"key":"k","value":"v","revision":4}]}]}`)
 	})
 	weight := uint16(0)
@@ -303,7 +306,8 @@ func TestTxnJSON(t *testing.T) {
 			client.KeyValue("d", client.NotEqual, []byte("x")), client.KeyValue("e", client.Equal, []byte{0xff}), client.PrefixEmpty(""),
 		},
 		Then: []client.Operation{
-			{Put: &client.PutKey{Key: "k", Value: nil, Flags: 3}}, {Put: &client.PutKey{Key: "l", Value: []byte{0}, ContentType: "x/y"}},
+			{Put: &client.PutKey{Key: "k", Value: nil, Flags: 3}},
+			{Put: &client.PutKey{Key: "l", Value: []byte{0}, ContentType: "x/y"}},
 			{Register: &client.Instance{Service: "s", ID: "i", Address: "10.0.0.1", Weight: &weight}},
 		},
 		Else: []client.Operation{{Delete: client.Prefix("")}, {Get: client.Key("k")}, {Deregister: &client.InstanceRef{Service: "s", ID: "i"}}},

@@ -136,8 +136,10 @@ func TestTxnAtTheDoor(t *testing.T) {
 			client.KeyCreateRevision("a", client.NotEqual, 1), client.KeyValue("a", client.NotEqual, []byte{0xff}), client.PrefixEmpty("a"),
 		},
 		Then: []client.Operation{
-			{Put: &client.PutKey{Key: "a", Value: []byte{0xff}, ContentType: "x/y", Flags: 1}}, {Put: &client.PutKey{Key: "b"}},
-			{Register: &client.Instance{Service: "s", ID: "i.1", Address: "10.0.0.1"}}, {Get: client.Prefix("")},
+			{Put: &client.PutKey{Key: "a", Value: []byte{0xff}, ContentType: "x/y", Flags: 1}},
+			{Put: &client.PutKey{Key: "b"}},
+			{Register: &client.Instance{Service: "s", ID: "i.1", Address: "10.0.0.1"}},
+			{Get: client.Prefix("")},
 		},
 		Else: []client.Operation{{Delete: client.Prefix("a")}, {Deregister: &client.InstanceRef{Service: "s", ID: "i.1"}}, {Get: client.Key("b")}},
 	}
@@ -196,7 +198,9 @@ func (b *breaking) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
 func (b *breaking) Write(p []byte) (int, error) {
 	n := min(b.left, len(p))
-	b.ResponseWriter.Write(p[:n])
+	if _, err := b.ResponseWriter.Write(p[:n]); err != nil {
+		return 0, err
+	}
 	if b.left -= n; b.left == 0 {
 		b.ResponseWriter.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -172,7 +173,7 @@ func (c *Client) listPage(ctx context.Context, v any, prefix, after, separator s
 func paged[T any](options []ReadOption, fetch func(after string, options []ReadOption) ([]T, uint64, string, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
-		options := options[:len(options):len(options)]
+		options := slices.Clip(options)
 		for after := ""; ; {
 			items, revision, next, err := fetch(after, options)
 			if err != nil {

@@ -159,8 +159,7 @@ func (c *Client) send(ctx context.Context, r *request, at int) (*http.Response, 
 	if err == nil {
 		return response, nil
 	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // without the URL, which may be long: a condition may stand in it
 	}
 	if neverLeft(err) {
@@ -206,8 +205,7 @@ func mayRetry(r *request, err error) bool {
 func backoff(n int, err error) time.Duration {
 	d := min(50*time.Millisecond<<min(n-1, 10), 5*time.Second)
 	d = d/2 + rand.N(d/2+1)
-	var p *Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		d = max(d, min(p.RetryAfter, retryAfterMax))
 	}
 	return d

@@ -28,6 +28,7 @@ type ledger struct {
 }
 
 func newLedger(t *testing.T, name string) *ledger {
+	t.Helper()
 	db, err := store.Open("", store.Options{FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)

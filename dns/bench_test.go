@@ -34,7 +34,7 @@ func packQuery(t testing.TB, name string, kind uint16) []byte {
 	return raw
 }
 
-func BenchmarkA(b *testing.B) { benchmarkReply(b, "web.service.rollcall.internal.", miekg.TypeA) }
+func BenchmarkA(b *testing.B)   { benchmarkReply(b, "web.service.rollcall.internal.", miekg.TypeA) }
 func BenchmarkSRV(b *testing.B) { benchmarkReply(b, "web.service.rollcall.internal.", miekg.TypeSRV) }
 
 func BenchmarkTXT(b *testing.B) { benchmarkReply(b, "web.service.rollcall.internal.", miekg.TypeTXT) }

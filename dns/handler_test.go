@@ -312,6 +312,7 @@ func FuzzHandler(f *testing.F) {
 }
 
 func checkFuzzed(t *testing.T, raw, reply []byte, limit int) {
+	t.Helper()
 	r := new(miekg.Msg)
 	if err := r.Unpack(reply); err != nil {
 		t.Fatalf("reply %x: %v", reply, err)

@@ -49,6 +49,7 @@ func TestScenarios(t *testing.T) {
 }
 
 func parseConfig(t *testing.T, d *datadriven.TestData) dns.Config {
+	t.Helper()
 	var c dns.Config
 	for _, arg := range d.CmdArgs {
 		switch arg.Key {
@@ -72,6 +73,7 @@ func parseConfig(t *testing.T, d *datadriven.TestData) dns.Config {
 }
 
 func parseDuration(t *testing.T, s string) time.Duration {
+	t.Helper()
 	v, err := time.ParseDuration(s)
 	if err != nil {
 		t.Fatal(err)
@@ -123,6 +125,7 @@ func runCommit(f *fixture, d *datadriven.TestData) string {
 }
 
 func runDig(t *testing.T, f *fixture, d *datadriven.TestData) string {
+	t.Helper()
 	q := new(miekg.Msg)
 	q.Id = 1
 	q.Question = []miekg.Question{{
@@ -157,6 +160,7 @@ func runDig(t *testing.T, f *fixture, d *datadriven.TestData) string {
 }
 
 func runRaw(t *testing.T, f *fixture, d *datadriven.TestData) string {
+	t.Helper()
 	query, err := hex.DecodeString(strings.Join(strings.Fields(d.Input), ""))
 	if err != nil {
 		t.Fatal(err)

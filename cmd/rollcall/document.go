@@ -163,8 +163,7 @@ func checkDocument(document []byte) error {
 	}
 	var whole json.RawMessage
 	if err := json.Unmarshal(document, &whole); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 			return fmt.Errorf("%s: %w", position(document, syntax.Offset), err)
 		}
 		return fmt.Errorf("read document: %w", err)

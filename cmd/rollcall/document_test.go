@@ -171,9 +171,14 @@ func TestAssembleRefuses(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	there := []leaf{
-		{"p/same", []byte("x"), typeText}, {"p/other", []byte("1"), typeJSON}, {"p/retyped", []byte("1"), typeText},
-		{"p/value", []byte("v"), typeText}, {"p/object/a", []byte("v"), typeText}, {"p/object/b/c", []byte("v"), typeText},
-		{"p/kept/a", []byte("v"), typeText}, {"p/lacking", []byte("v"), typeText},
+		{"p/same", []byte("x"), typeText},
+		{"p/other", []byte("1"), typeJSON},
+		{"p/retyped", []byte("1"), typeText},
+		{"p/value", []byte("v"), typeText},
+		{"p/object/a", []byte("v"), typeText},
+		{"p/object/b/c", []byte("v"), typeText},
+		{"p/kept/a", []byte("v"), typeText},
+		{"p/lacking", []byte("v"), typeText},
 	}
 	k := keyspace{}
 	k.add(there)

@@ -258,7 +258,7 @@ func (s *session) readFile(name string, limit int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }() // it was only read
 		in = f
 	}
 	b, err := io.ReadAll(io.LimitReader(in, int64(limit)+1))

@@ -65,7 +65,7 @@ func TestPanics(t *testing.T) {
 	b.submit = func(context.Context, gateway.Request) (commands.Answer, error) { panic(http.ErrAbortHandler) }
 	h = api.New(api.Config{Backend: b, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
 	defer func() {
-		if got := recover(); got != http.ErrAbortHandler {
+		if got, _ := recover().(error); !errors.Is(got, http.ErrAbortHandler) {
 			t.Errorf("got %v, want the panic to go on to the server", got)
 		}
 		if log.Len() > 0 {

@@ -30,14 +30,15 @@ func BenchmarkPut(b *testing.B) {
 		return commands.Answer{Revision: 123456, Results: []commands.Result{{Revision: 123456}}}, nil
 	}
 	h := api.New(api.Config{Backend: backend})
-	body := bytes.NewReader(make([]byte, 256))
+	value := make([]byte, 256)
+	body := bytes.NewReader(value)
 	r, err := http.NewRequest(http.MethodPut, "http://test/v1/default/kv/app/database/url", io.NopCloser(body))
 	if err != nil {
 		b.Fatal(err)
 	}
 	r.ContentLength = 256
 	r.Header.Set("Content-Type", "text/plain")
-	run(b, h, r, http.StatusOK, func() { body.Seek(0, io.SeekStart) })
+	run(b, h, r, http.StatusOK, func() { body.Reset(value) })
 }
 
 // BenchmarkGet is a get of a key from the backend in memory.
@@ -56,13 +57,14 @@ func BenchmarkTxn(b *testing.B) {
 	backend.submit = func(context.Context, gateway.Request) (commands.Answer, error) {
 		return commands.Answer{Revision: 7, Branch: commands.BranchThen, Results: []commands.Result{{Revision: 7}, {Revision: 7}}}, nil
 	}
-	body := bytes.NewReader([]byte(`{"if":[{"key":"a","revision":{"op":">","to":5}}],"then":[{"put":{"key":"a","value":"some text"}},{"put":{"key":"b","value":"other text"}}]}`))
+	txn := []byte(`{"if":[{"key":"a","revision":{"op":">","to":5}}],"then":[{"put":{"key":"a","value":"some text"}},{"put":{"key":"b","value":"other text"}}]}`)
+	body := bytes.NewReader(txn)
 	r, err := http.NewRequest(http.MethodPost, "http://test/v1/default/txn", io.NopCloser(body))
 	if err != nil {
 		b.Fatal(err)
 	}
 	r.ContentLength = body.Size()
-	run(b, api.New(api.Config{Backend: backend}), r, http.StatusOK, func() { body.Seek(0, io.SeekStart) })
+	run(b, api.New(api.Config{Backend: backend}), r, http.StatusOK, func() { body.Reset(txn) })
 }
 
 func run(b *testing.B, h http.Handler, r *http.Request, want int, rewind func()) {

@@ -103,6 +103,7 @@ func TestDocumentIsWhole(t *testing.T) {
 }
 
 func checkOperation(t *testing.T, name string, op node, ids map[string]string) {
+	t.Helper()
 	id, _ := op["operationId"].(string)
 	if id == "" || ids[id] != "" {
 		t.Errorf("%s: operation id %q is missing, or that of %q too", name, id, ids[id])

@@ -87,8 +87,10 @@ func (op *operation) complete() {
 		return
 	}
 	if op.write {
-		op.headers = append(op.headers, header{headerReason,
-			"Why, in the writer's words; it is kept on the events. At most 1024 bytes of UTF-8 without control characters"})
+		op.headers = append(op.headers, header{
+			headerReason,
+			"Why, in the writer's words; it is kept on the events. At most 1024 bytes of UTF-8 without control characters",
+		})
 	} else if !op.stream {
 		op.query = append(op.query, reading...)
 	}

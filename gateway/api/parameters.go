@@ -150,8 +150,10 @@ func (c *call) number(name string, otherwise uint64) uint64 {
 
 // reading are the query parameters of every read.
 var reading = []parameter{
-	{name: "consistency", kind: text, values: []string{"linearizable", "stale"},
-		description: "linearizable (the default) shows every change that was acknowledged before; stale shows what this server has, and how old it may be in Rollcall-Staleness"},
+	{
+		name: "consistency", kind: text, values: []string{"linearizable", "stale"},
+		description: "linearizable (the default) shows every change that was acknowledged before; stale shows what this server has, and how old it may be in Rollcall-Staleness",
+	},
 	{name: "min-revision", kind: number, description: "Wait until this server has applied this revision"},
 	{name: "at", kind: text, description: "Read the past: a revision, or a time in RFC 3339"},
 }

@@ -70,6 +70,7 @@ type script struct {
 }
 
 func newScript(t *testing.T) *script {
+	t.Helper()
 	s := &script{backend: gatewaytest.New("test")}
 	server := httptest.NewServer(api.New(api.Config{
 		Backend: s.backend, Logger: slog.New(slog.DiscardHandler), RequestTimeout: 100 * time.Millisecond, Version: "test",
@@ -86,6 +87,7 @@ var faultErrors = map[string]error{
 }
 
 func faults(t *testing.T, d *datadriven.TestData) (f gatewaytest.Faults) {
+	t.Helper()
 	for _, arg := range d.CmdArgs {
 		value := arg.Vals
 		if arg.Key == "none" {
@@ -117,13 +119,14 @@ func faults(t *testing.T, d *datadriven.TestData) (f gatewaytest.Faults) {
 var shown = []string{"Allow", "Content-Type", "Etag", "Retry-After", "Rollcall-Revision", "Rollcall-Staleness"}
 
 func (s *script) request(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
 	c, err := net.Dial("tcp", s.address)
 	if err != nil {
 		d.Fatalf(t, "%v", err)
 	}
 	defer c.Close()
 	method, raw := wire(d.Input)
-	go c.Write(raw) // a body that is refused need not be taken whole: who reads meanwhile sees the refusal
+	go func() { _, _ = c.Write(raw) }() // a body that is refused need not be taken whole: who reads meanwhile sees the refusal
 	response, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
 	if err != nil {
 		d.Fatalf(t, "%v", err)

@@ -42,7 +42,7 @@ func (c *call) watch(filter event.Filter) error {
 		cancel()
 	})()
 	w := watcher{stream: out, filter: filter, first: first, position: min(first-1, head)}
-	if err := w.run(ctx, f, c.api.Bookmark); err != nil && ctx.Err() == nil && !errors.Is(err, gateway.ErrClosed) {
+	if err := w.run(ctx, f, c.api.Bookmark); ctx.Err() == nil && !errors.Is(err, gateway.ErrClosed) {
 		c.broken(err)
 	}
 	return nil
@@ -99,7 +99,7 @@ type watcher struct {
 	position event.Revision
 }
 
-// run sends until the context ends or something breaks.
+// run sends until the context ends or something breaks, and tells which.
 func (w *watcher) run(ctx context.Context, f gateway.Follower, every time.Duration) error {
 	for {
 		if err := w.catchUp(ctx, f); err != nil {

@@ -57,7 +57,9 @@ func New(cluster string) *Backend {
 	b := &Backend{cluster: cluster, now: Start, ledgers: map[string]*ledger{}, closed: make(chan struct{})}
 	b.ledgers[event.System] = newLedger()
 	b.mustDecide(event.System, commands.OpenNamespace{Namespace: event.System, Cluster: cluster, Groups: Groups})
-	b.create(gateway.Request{Command: commands.CreateNamespace{Namespace: event.Default}})
+	if _, err := b.create(gateway.Request{Command: commands.CreateNamespace{Namespace: event.Default}}); err != nil {
+		panic(fmt.Sprintf("create %s: %v", event.Default, err)) // nothing that a test does can make this fail
+	}
 	b.submitted = 0
 	return b
 }

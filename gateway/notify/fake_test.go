@@ -29,6 +29,7 @@ var errBroken = errors.New("the disk is gone")
 
 // newLedgers has _system and default. Followers must be closed when the test ends.
 func newLedgers(t testing.TB) *ledgers {
+	t.Helper()
 	l := &ledgers{t: t, events: map[string][]event.Event{}, changed: make(chan struct{}), stuck: map[string]bool{}}
 	l.add(event.System, event.NamespaceOpened{Namespace: event.System, Cluster: "test"})
 	l.create(event.Default)

@@ -132,7 +132,9 @@ func (p *process) kill() {
 	if err := p.cmd.Process.Kill(); err != nil {
 		p.t.Fatal(err)
 	}
-	<-p.exited
+	if err := <-p.exited; err == nil {
+		p.t.Error("the server ended by itself before it was killed")
+	}
 }
 
 // stop asks the server to end, and checks that it does so cleanly.
