@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/rollcall/rollcall/gateway/notify"
 )
 
 // Config is everything that can be set about a server. The zero value of a field means its default; the command
@@ -149,8 +151,8 @@ func (c *Config) Check() error {
 			errs = append(errs, fmt.Errorf("%s %s: a length of time above zero", d.flag, time.Duration(d.value)))
 		}
 	}
-	if c.WindowBytes < 1<<20 {
-		errs = append(errs, fmt.Errorf("window-bytes %d: at least 1 MiB", c.WindowBytes))
+	if c.WindowBytes < notify.WindowBytesMin {
+		errs = append(errs, fmt.Errorf("window-bytes %d: at least %d, so that the largest event fits", c.WindowBytes, notify.WindowBytesMin))
 	}
 	return errors.Join(errs...)
 }
