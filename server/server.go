@@ -180,10 +180,12 @@ const drainTime = 5 * time.Second
 // Close stops the server: no new requests, then those under way, then what follows the ledgers, then Raft. What was
 // acknowledged is durable already.
 func (s *Server) Close() error {
-	s.ready.Store(false)
+	var errs []error
+	if s.ready.Swap(false) {
+		errs = append(errs, os.Remove(filepath.Join(s.config.Data, endpointsFile)))
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	var errs []error
 	s.stop() // live streams end, other requests do not depend on it
 	if s.http != nil {
 		if err := s.http.Shutdown(ctx); err != nil {
