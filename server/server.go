@@ -83,9 +83,11 @@ func (s *Server) start(ctx context.Context) error {
 		{"DNS", s.startDNS},
 		{"HTTP", s.startHTTP},
 	} {
+		began := time.Now()
 		if err := part.start(ctx); err != nil {
 			return fmt.Errorf("start %s: %w", part.name, err)
 		}
+		s.config.Logger.Info("started a part", "part", part.name, "took", time.Since(began))
 	}
 	if err := s.awaitViews(ctx); err != nil {
 		return err
