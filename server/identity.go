@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -26,12 +27,21 @@ type identity struct {
 
 const identityFile = "server.json"
 
+// lockFolder makes the data folder and holds it against other servers, until the lock is closed or the process ends.
+func lockFolder(data string) (io.Closer, error) {
+	if err := store.MakeDir(store.DefaultFS, data); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	lock, err := store.DefaultFS.Lock(filepath.Join(data, "LOCK"))
+	if err != nil {
+		return nil, fmt.Errorf("the data folder %s is in use by another server, or cannot be locked: %w", data, err)
+	}
+	return lock, nil
+}
+
 // identify reads the identity from the data folder, or makes one. What the configuration says otherwise than the
 // folder is refused: the groups' logs hold the old.
 func identify(c *Config) (identity, error) {
-	if err := store.MakeDir(store.DefaultFS, c.Data); err != nil {
-		return identity{}, fmt.Errorf("make the data folder: %w", err)
-	}
 	path := filepath.Join(c.Data, identityFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

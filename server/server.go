@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +25,7 @@ import (
 // Server is a running server. Its exported methods may be called concurrently.
 type Server struct {
 	config    Config
+	lock      io.Closer // of the data folder
 	identity  identity
 	cluster   string // written before anybody reads it
 	log       *log.Log
@@ -50,12 +52,16 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	id, err := identify(&c)
+	lock, err := lockFolder(c.Data)
 	if err != nil {
 		return nil, err
 	}
+	id, err := identify(&c)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	s := &Server{
-		config: c, identity: id, cluster: id.Cluster, placement: newPlacement(), names: names.New(),
+		config: c, lock: lock, identity: id, cluster: id.Cluster, placement: newPlacement(), names: names.New(),
 		failed: make(chan error, 1), admitted: map[string]bool{},
 	}
 	s.metrics = newMetrics(s)
@@ -204,5 +210,5 @@ func (s *Server) Close() error {
 	if s.log != nil {
 		errs = append(errs, s.log.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.lock.Close())...)
 }

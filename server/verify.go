@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,7 +21,12 @@ type VerifiedLedger struct {
 
 // Verify holds the views in the data folder of a server that does not run against its ledgers. The error names the
 // first difference.
-func Verify(ctx context.Context, data string) ([]VerifiedLedger, error) {
+func Verify(ctx context.Context, data string) (ledgers []VerifiedLedger, err error) {
+	lock, err := lockFolder(data)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	b, err := os.ReadFile(filepath.Join(data, identityFile))
 	if err != nil {
 		return nil, fmt.Errorf("read the server's identity: %w", err)
@@ -33,7 +39,6 @@ func Verify(ctx context.Context, data string) ([]VerifiedLedger, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ledgers []VerifiedLedger
 	for _, v := range found {
 		ledgers = append(ledgers, VerifiedLedger{Namespace: v.Ledger, Events: v.Events, Rows: v.Rows, Root: v.Root})
 	}
