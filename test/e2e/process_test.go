@@ -17,12 +17,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	_ "github.com/rollcall/rollcall/client" // see touch
+	_ "github.com/rollcall/rollcall/server"
 )
 
 // binary is the program under test, built once.
 var binary string
 
 func TestMain(m *testing.M) {
+	if err := touch("../../cmd/rollcall"); err != nil {
+		panic(err)
+	}
 	dir, err := os.MkdirTemp("", "rollcall-e2e")
 	if err != nil {
 		panic(err)
@@ -40,6 +46,18 @@ func TestMain(m *testing.M) {
 	status := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(status)
+}
+
+// touch reads a folder's sources, so that go test knows that these tests depend on them: it caches results by the
+// packages that a test imports and the files that it opens, and does not look into the build above.
+func touch(folder string) error {
+	sources, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	for _, source := range sources {
+		if _, err := os.ReadFile(source); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // process is a running server.
