@@ -55,6 +55,10 @@ benchcmp: ## Compare the benchmarks of BASE with those of this tree, COUNT runs 
 	$$run > "$$scratch/this.txt" && \
 	$(TOOL) benchstat $(BASE)="$$scratch/base.txt" this="$$scratch/this.txt"
 
+.PHONY: figures
+figures: build ## Measure the binary, and one etcd server beside it; dnsperf is used where it is installed
+	cd test/bench && $(GO) run . -binary ../../bin/rollcall
+
 .PHONY: fmt
 fmt: ## Format the source
 	$(TOOL) gofumpt -w .

@@ -1,9 +1,10 @@
 // Command bench measures a running Rollcall from outside: it starts the binary that it is given on free ports with a
-// data folder of its own, and prints the figures as a table.
+// data folder of its own, and prints the figures. Puts are measured in turn with those of one etcd server.
 //
-//	go run ./test/bench -binary bin/rollcall
+//	make figures
 //
-// Client and server share the machine, so the figures are those of both together.
+// Client and server share the machine, so the figures are those of both together. It is a module of its own, so that
+// etcd is no dependency of Rollcall.
 package main
 
 import (
@@ -32,7 +33,15 @@ func main() {
 	binary := flag.String("binary", "bin/rollcall", "the program to measure")
 	duration := flag.Duration("time", 5*time.Second, "how long each load lasts")
 	keys := flag.Int("keys", 100_000, "keys to have before the restart")
+	peer := flag.String("serve-etcd", "", "be an etcd server in this folder; used by this program itself")
 	flag.Parse()
+	if *peer != "" {
+		if err := serveEtcd(*peer); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: etcd:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(*binary, *duration, *keys); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -51,19 +60,43 @@ func run(binary string, duration time.Duration, keys int) error {
 		return err
 	}
 	defer func() { s.kill() }()
-	for _, inFlight := range []int{1, 64, 256} {
-		for _, op := range []string{"put", "get"} {
-			l, err := load(s.HTTP, op, inFlight, duration)
-			if err != nil {
-				return err
-			}
-			fmt.Printf("%s, %3d in flight: %7.0f/s   p50 %6s  p99 %6s\n", op, inFlight, l.rate, l.p50, l.p99)
-		}
+	if err := loads(s, filepath.Join(data, "etcd"), duration); err != nil {
+		return err
 	}
 	if err := dns(s); err != nil {
 		return err
 	}
 	return restart(binary, data, s, keys)
+}
+
+// loads measures puts beside etcd's, in turn so that both see the same machine, and gets.
+func loads(s *server, etcdData string, duration time.Duration) error {
+	peer, err := startEtcd(etcdData)
+	if err != nil {
+		return fmt.Errorf("start etcd: %w", err)
+	}
+	for _, inFlight := range []int{1, 64, 256} {
+		ours, theirs := s.caller(http.MethodPut, inFlight), peer.put
+		var put, etcdPut figures
+		for range 2 { // the second round counts: both are warm then
+			if put, err = load(ours, inFlight, duration); err != nil {
+				break
+			}
+			if etcdPut, err = load(theirs, inFlight, duration); err != nil {
+				break
+			}
+		}
+		if err != nil {
+			break
+		}
+		get, err := load(s.caller(http.MethodGet, inFlight), inFlight, duration)
+		if err != nil {
+			return errors.Join(err, peer.stop())
+		}
+		fmt.Printf("put, %3d in flight: %s   etcd: %s   ratio %.2f\n", inFlight, put, etcdPut, put.rate/etcdPut.rate)
+		fmt.Printf("get, %3d in flight: %s\n", inFlight, get)
+	}
+	return errors.Join(err, peer.stop())
 }
 
 // server is a running server.
@@ -110,22 +143,23 @@ type figures struct {
 	p50, p99 time.Duration
 }
 
-// load has a number of callers put or get random keys of 10,000, with values of 256 bytes, for a while.
-func load(address, op string, inFlight int, duration time.Duration) (figures, error) {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: inFlight, MaxConnsPerHost: inFlight}}
-	defer client.CloseIdleConnections()
+func (f figures) String() string { return fmt.Sprintf("%6.0f/s, p50 %s, p99 %s", f.rate, f.p50, f.p99) }
+
+// call is one request about a key.
+type call func(ctx context.Context, key string, value []byte) error
+
+// load has a number of callers work on 10,000 keys, with values of 256 bytes, for a while.
+func load(do call, inFlight int, duration time.Duration) (figures, error) {
 	value := bytes.Repeat([]byte("v"), 256)
-	ctx, cancel := context.WithTimeout(context.Background(), duration)
-	defer cancel()
 	var failed atomic.Pointer[error]
 	latencies := make([][]time.Duration, inFlight)
 	var wg sync.WaitGroup
 	began := time.Now()
 	for caller := range inFlight {
 		wg.Go(func() {
-			for i := caller; ctx.Err() == nil; i += inFlight {
+			for i := caller; time.Since(began) < duration; i += inFlight {
 				at := time.Now()
-				if err := request(client, address, op, fmt.Sprintf("bench/%d", i*7919%10_000), value); err != nil {
+				if err := do(context.Background(), fmt.Sprintf("bench/%d", i*7919%10_000), value); err != nil {
 					failed.Store(&err)
 					return
 				}
@@ -146,27 +180,31 @@ func load(address, op string, inFlight int, duration time.Duration) (figures, er
 	}, nil
 }
 
-func request(client *http.Client, address, op, key string, value []byte) error {
-	method, body := http.MethodGet, io.Reader(nil)
-	if op == "put" {
-		method, body = http.MethodPut, bytes.NewReader(value)
+// caller puts or gets through HTTP, with as many connections as there are callers.
+func (s *server) caller(method string, inFlight int) call {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: inFlight, MaxConnsPerHost: inFlight}}
+	return func(ctx context.Context, key string, value []byte) error {
+		var body io.Reader
+		if method == http.MethodPut {
+			body = bytes.NewReader(value)
+		}
+		r, err := http.NewRequestWithContext(ctx, method, "http://"+s.HTTP+"/v1/default/kv/"+key, body)
+		if err != nil {
+			return err
+		}
+		answer, err := client.Do(r)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = answer.Body.Close() }()
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+			return err
+		}
+		if answer.StatusCode >= 300 && answer.StatusCode != http.StatusNotFound {
+			return fmt.Errorf("%s %s: %s", method, key, answer.Status)
+		}
+		return nil
 	}
-	r, err := http.NewRequest(method, "http://"+address+"/v1/default/kv/"+key, body)
-	if err != nil {
-		return err
-	}
-	answer, err := client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = answer.Body.Close() }()
-	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
-		return err
-	}
-	if answer.StatusCode >= 300 && !(op == "get" && answer.StatusCode == http.StatusNotFound) {
-		return fmt.Errorf("%s %s: %s", op, key, answer.Status)
-	}
-	return nil
 }
 
 // dns registers a service of ten instances and has dnsperf ask for it.
