@@ -1,0 +1,201 @@
+package machine_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/machine"
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// letters is a domain of its own: each letter of a command is the event that sets the key of that name.
+type letters struct{}
+
+func (letters) Decide(_ store.Reader, _ machine.Situation, command []byte) ([]event.Body, func(event.Revision) []byte) {
+	var bodies []event.Body
+	for _, c := range command {
+		bodies = append(bodies, event.KeySet{Key: string(c), Value: []byte{}, Version: 1})
+	}
+	return bodies, func(commit event.Revision) []byte { return fmt.Append(nil, commit) }
+}
+
+func (letters) Fold(rows store.Writer, e event.Event) {
+	rows.Set(store.TableKV, []byte(e.Body.(event.KeySet).Key), []byte{1})
+}
+
+func open(t *testing.T, fs store.FS, publish func(string, []event.Event)) (*machine.Machine, error) {
+	t.Helper()
+	m, err := machine.New(machine.Config{
+		Dir: "/data/group", Marker: "/data/synced", Domain: letters{}, Store: store.Options{FS: fs}, Publish: publish,
+	})
+	if err == nil {
+		t.Cleanup(func() { _ = m.Close() })
+	}
+	return m, err
+}
+
+func mustOpen(t *testing.T, fs store.FS) *machine.Machine {
+	t.Helper()
+	m, err := open(t, fs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func entry(index uint64, time event.Time, commands ...string) sm.Entry {
+	var encoded [][]byte
+	for _, c := range commands {
+		encoded = append(encoded, machine.EncodeCommand(machine.Command{Ledger: "l", Time: time, Body: []byte(c)}))
+	}
+	return sm.Entry{Index: index, Cmd: machine.EncodeEntry(encoded)}
+}
+
+func update(t *testing.T, m *machine.Machine, entries ...sm.Entry) []sm.Entry {
+	t.Helper()
+	done, err := m.Update(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Check()
+	return done
+}
+
+// TestUpdate shows what an entry leaves behind: replies for each command, time that never goes back, events that are
+// published once they can be read, and nothing at all of an entry that is none.
+func TestUpdate(t *testing.T) {
+	var published []event.Event
+	var m *machine.Machine
+	m, err := open(t, store.NewMemFS(), func(ledger string, events []event.Event) {
+		l, ok := m.Ledger(ledger)
+		if last := events[len(events)-1]; !ok || l.Head.Revision < last.Revision {
+			t.Errorf("revision %d was published before it could be read", last.Revision)
+		}
+		published = append(published, events...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := update(t, m, entry(1, 100, "ab", ""), sm.Entry{Index: 2, Cmd: []byte{9, 9}}, entry(3, 50, "c"))
+	var got []string
+	for _, e := range done {
+		replies, err := machine.SplitFrames(e.Result.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%d %s", e.Result.Value, replies))
+	}
+	if diff := cmp.Diff([]string{"0 [2 2]", "1 []", "0 [3]"}, got); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
+	}
+	var events []string
+	for _, e := range published {
+		events = append(events, fmt.Sprintf("%d/%d at %d", e.Revision, e.Commit, e.Time))
+	}
+	if diff := cmp.Diff([]string{"1/2 at 100", "2/2 at 100", "3/3 at 100"}, events); diff != "" {
+		t.Errorf("published (-want +got):\n%s", diff)
+	}
+	if m.Applied() != 3 {
+		t.Errorf("applied %d", m.Applied())
+	}
+}
+
+// TestStateLost refuses a database that is older than what was synced, and one whose CURRENT names no state.
+func TestStateLost(t *testing.T) {
+	fs := store.NewMemFS()
+	m := mustOpen(t, fs)
+	update(t, m, entry(1, 1, "a"), entry(2, 2, "b"))
+	if err := errors.Join(m.Sync(), m.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := mustOpen(t, fs).Close(); err != nil { // nothing is lost yet
+		t.Fatal(err)
+	}
+	if err := fs.RemoveAll("/data/group"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, fs, nil); !errors.Is(err, machine.ErrStateLost) {
+		t.Errorf("the database is gone: got %v, want %v", err, machine.ErrStateLost)
+	}
+	for _, bad := range []string{"", "state-", "state-0\n", "elsewhere\n"} {
+		if err := store.WriteFile(fs, "/data/group/CURRENT", []byte(bad)); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := open(t, fs, nil); err == nil {
+			t.Errorf("CURRENT %q was taken for a state at entry %d", bad, m.Applied())
+		}
+	}
+	if err := store.WriteFile(fs, "/data/synced", []byte("damaged")); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.RemoveAll("/data/group"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, fs, nil); err == nil {
+		t.Error("a damaged marker was taken")
+	}
+}
+
+// TestSnapshotThatBreaksOff leaves the state as it was, and the next snapshot is taken all the same.
+func TestSnapshotThatBreaksOff(t *testing.T) {
+	giver, fs := mustOpen(t, store.NewMemFS()), vfs.NewCrashableMem()
+	taker := mustOpen(t, fs)
+	update(t, giver, entry(1, 1, "abc"), entry(2, 2, "d"))
+	update(t, taker, entry(1, 1, "abc"))
+	var snapshot bytes.Buffer
+	state, err := giver.PrepareSnapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := giver.SaveSnapshot(state, &snapshot, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{0, 10, snapshot.Len() / 2, snapshot.Len() - 1} {
+		err := taker.RecoverFromSnapshot(io.LimitReader(bytes.NewReader(snapshot.Bytes()), int64(size)), nil)
+		if !errors.Is(err, store.ErrSnapshotDamaged) {
+			t.Errorf("%d bytes: got %v, want %v", size, err, store.ErrSnapshotDamaged)
+		}
+		if l, _ := taker.Ledger("l"); l.Head.Revision != 3 || taker.Applied() != 1 {
+			t.Errorf("%d bytes: the state is at entry %d, revision %d", size, taker.Applied(), l.Head.Revision)
+		}
+	}
+	if err := taker.RecoverFromSnapshot(bytes.NewReader(snapshot.Bytes()), nil); err != nil {
+		t.Fatal(err)
+	}
+	if l, _ := taker.Ledger("l"); l.Head.Revision != 4 || taker.Applied() != 2 {
+		t.Errorf("the state is at entry %d, revision %d", taker.Applied(), l.Head.Revision)
+	}
+	// A loss of power right after the installation keeps it.
+	again := mustOpen(t, fs.CrashClone(vfs.CrashCloneCfg{}))
+	if again.Applied() != 2 {
+		t.Errorf("after a crash the state is at entry %d, want 2", again.Applied())
+	}
+}
+
+// FuzzDecodeEntry looks for bytes that make a replica panic: what cannot be decoded is skipped, by all alike.
+func FuzzDecodeEntry(f *testing.F) {
+	f.Add(entry(1, 1, "a", "b").Cmd)
+	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		commands, err := machine.DecodeEntry(b)
+		if err != nil {
+			return
+		}
+		var encoded [][]byte
+		for _, c := range commands {
+			encoded = append(encoded, machine.EncodeCommand(c))
+		}
+		again, err := machine.DecodeEntry(machine.EncodeEntry(encoded))
+		if diff := cmp.Diff(commands, again); err != nil || diff != "" {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
+		}
+	})
+}
