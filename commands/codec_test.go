@@ -71,7 +71,9 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		l := newLedger(t, event.System)
-		l.decide(commands.OpenNamespace{Namespace: event.System, Cluster: "c", Groups: 2})
+		if _, _, r := l.decide(commands.OpenNamespace{Namespace: event.System, Cluster: "c", Groups: 2}); r != nil {
+			t.Fatal(r)
+		}
 		events, _, rejection := l.decide(c)
 		if rejection != nil && len(events) > 0 {
 			t.Errorf("%T was refused with %v and made events", c, rejection)
