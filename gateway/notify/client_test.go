@@ -18,7 +18,8 @@ import (
 // testTime is about now, so that events are inside the window.
 var testTime = event.Time(time.Now().UnixNano())
 
-const patience = 10 * time.Second
+// patience is how long a test waits for what must come; longer than a feeder waits for a lost confirmation.
+const patience = 3 * confirmWait
 
 // startServer runs a server on ledgers. It may be closed by the test.
 func startServer(t testing.TB, l *ledgers, change ...func(*Config)) *Server {
