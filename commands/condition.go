@@ -64,7 +64,7 @@ func KeyValue(key string, value []byte) Condition {
 func (c Condition) holds(s State) bool {
 	if c.Field == FieldEmpty {
 		empty := true
-		for range s.Keys(c.Key) {
+		for range s.KeyRevisions(c.Key) {
 			empty = false
 			break
 		}

@@ -11,6 +11,16 @@ type Decision struct {
 	// Answer goes back to the caller. Where it speaks of this very commit it holds revision 0, because the
 	// number is not known yet: Answer.Resolve fills it in.
 	Answer Answer
+	// BytesRead is how many bytes of keys and values the answer holds.
+	BytesRead int
+}
+
+// Situation is where and when a command is decided.
+type Situation struct {
+	Ledger string
+	Now    event.Time
+	// ReadBytes is how many bytes of keys and values the answer may hold, besides event.TxnReadBytesMax.
+	ReadBytes int
 }
 
 // Answer is what the caller of an accepted command learns.
@@ -67,15 +77,15 @@ func (a *Answer) Resolve(commit event.Revision) {
 
 // Decide answers a command with the events to write, or with a rejection. It is pure: the same state, time and
 // command give the same answer on every replica and in every replay.
-func Decide(s State, now event.Time, ledger string, c Command) (Decision, *Rejection) {
+func Decide(s State, at Situation, c Command) (Decision, *Rejection) {
 	if r := Validate(c); r != nil {
 		return Decision{}, r
 	}
 	if open, ok := c.(OpenNamespace); ok {
-		return decideOpenNamespace(s, ledger, open)
+		return decideOpenNamespace(s, at.Ledger, open)
 	}
 	if s.Head() == 0 {
-		return Decision{}, reject(CodeUnknownNamespace, "namespace %q is not open here", ledger)
+		return Decision{}, reject(CodeUnknownNamespace, "namespace %q is not open here", at.Ledger)
 	}
 	switch c := c.(type) {
 	case PutKey:
@@ -85,13 +95,13 @@ func Decide(s State, now event.Time, ledger string, c Command) (Decision, *Rejec
 	case DeletePrefix:
 		return decideDeletePrefix(s, c)
 	case Txn:
-		return decideTxn(s, now, c)
+		return decideTxn(s, at, c)
 	case RegisterInstance:
 		return decideRegister(s, c)
 	case DeregisterInstance:
 		return decideDeregister(s, c)
 	case CreateNamespace:
-		return decideCreateNamespace(s, ledger, c)
+		return decideCreateNamespace(s, at.Ledger, c)
 	}
 	return Decision{}, reject(CodeUnknownCommand, "command %T is not known to this version", c)
 }

@@ -44,7 +44,7 @@ func (l *ledger) decide(c commands.Command) ([]event.Event, commands.Answer, *co
 	defer func() { _ = batch.Close() }()
 	rows := batch.Ledger(1)
 	l.now++
-	d, rejection := commands.Decide(projections.NewView(rows, l.head), l.now, l.name, c)
+	d, rejection := commands.Decide(projections.NewView(rows, l.head), commands.Situation{Ledger: l.name, Now: l.now, ReadBytes: event.TxnReadBytesMax}, c)
 	if rejection != nil {
 		return nil, commands.Answer{}, rejection
 	}
@@ -326,13 +326,13 @@ func number(t *testing.T, args []datadriven.CmdArg, name string) uint64 {
 func TestListPages(t *testing.T) {
 	l := newLedger(t, "default")
 	_, _, _ = l.decide(commands.OpenNamespace{Namespace: "default", Cluster: "c"})
-	for _, key := range []string{"a", "a/b", "a/b/c", "a/d", "a-", "b//c", "b/c", "é/x", "z"} {
+	for _, key := range []string{"a", "a/b", "a/b/c", "a/d", "a-", "a-b", "a-c", "b//c", "b/c", "é/x", "z"} {
 		if _, _, r := l.decide(commands.PutKey{Key: key, Value: []byte(key)}); r != nil {
 			t.Fatal(r)
 		}
 	}
 	for _, separator := range []string{"", "/", "-"} {
-		for _, prefix := range []string{"", "a", "a/", "b/", "nothing"} {
+		for _, prefix := range []string{"", "a", "a-", "a/", "b/", "nothing"} {
 			whole, next := l.view(0).List(kv.Query{Prefix: prefix, Separator: separator, Limit: 100})
 			if next != "" {
 				t.Errorf("prefix %q separator %q: next %q behind the end", prefix, separator, next)
@@ -352,7 +352,7 @@ func TestListPages(t *testing.T) {
 		}
 	}
 	items, _ := l.view(0).List(kv.Query{Separator: "/", Limit: 100})
-	if got, want := keysOf(items), `["a" "a-" "a/" "b/" "z" "é/"]`; got != want {
+	if got, want := keysOf(items), `["a" "a-" "a-b" "a-c" "a/" "b/" "z" "é/"]`; got != want {
 		t.Errorf("top level: got %s, want %s", got, want)
 	}
 }

@@ -35,11 +35,11 @@ func decideDelete(s State, c DeleteKey) (Decision, *Rejection) {
 
 func decideDeletePrefix(s State, c DeletePrefix) (Decision, *Rejection) {
 	var events []event.Body
-	for e := range s.Keys(c.Prefix) {
+	for key, revision := range s.KeyRevisions(c.Prefix) {
 		if len(events) == event.CommitEventsMax {
 			return Decision{}, reject(CodeTooLarge, "more than %d keys start with %q: delete longer prefixes one by one", event.CommitEventsMax, c.Prefix)
 		}
-		events = append(events, event.KeyDeleted{Key: e.Key, Previous: e.Revision})
+		events = append(events, event.KeyDeleted{Key: key, Previous: revision})
 	}
 	if len(events) == 0 {
 		return Decision{}, reject(CodeNotFound, "no key starts with %q", c.Prefix)

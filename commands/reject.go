@@ -21,6 +21,7 @@ const (
 	CodeNotFound         Code = "not-found"
 	CodeUnknownNamespace Code = "unknown-namespace"
 	CodeUnknownCommand   Code = "unknown-command"
+	CodeBusy             Code = "busy"
 )
 
 // Rejection is a refusal. It is a value and not a fault: every replica comes to the same one, nothing is written,

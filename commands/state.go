@@ -15,6 +15,8 @@ type State interface {
 	Key(key string) (event.Entry, bool)
 	// Keys yields every existing entry whose key starts with the prefix, in key order.
 	Keys(prefix string) iter.Seq[event.Entry]
+	// KeyRevisions yields the key and the revision of each of them, without the cost of their values.
+	KeyRevisions(prefix string) iter.Seq2[string, event.Revision]
 	// Instance gives the registration of an instance that exists.
 	Instance(service, id string) (event.Registration, bool)
 	// Namespace gives a namespace that exists, Namespaces all of them in name order; Groups is how many groups

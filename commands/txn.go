@@ -8,13 +8,13 @@ import (
 	"github.com/rollcall/rollcall/log/event"
 )
 
-func decideTxn(s State, now event.Time, c Txn) (Decision, *Rejection) {
+func decideTxn(s State, at Situation, c Txn) (Decision, *Rejection) {
 	d := Decision{Answer: Answer{Branch: BranchThen, Failed: failing(s, c.If)}}
 	operations := c.Then
 	if len(d.Answer.Failed) > 0 {
 		d.Answer.Branch, operations = BranchElse, c.Else
 	}
-	w := newWorking(s, now)
+	w := newWorking(s, at)
 	for _, op := range operations {
 		r, rejection := w.run(op)
 		if rejection != nil {
@@ -22,7 +22,7 @@ func decideTxn(s State, now event.Time, c Txn) (Decision, *Rejection) {
 		}
 		d.Answer.Results = append(d.Answer.Results, r)
 	}
-	d.Events = w.events
+	d.Events, d.BytesRead = w.events, w.bytesRead
 	if len(d.Events) == 0 {
 		d.Answer.Revision = s.Head() // a transaction that only read shows the state as of the last commit
 	}
@@ -33,7 +33,7 @@ func decideTxn(s State, now event.Time, c Txn) (Decision, *Rejection) {
 // Entries that it wrote have revision 0, which Answer.Resolve turns into the commit.
 type working struct {
 	State
-	now       event.Time
+	at        Situation
 	events    []event.Body
 	entries   map[string]*event.Entry       // nil: deleted by this transaction
 	instances map[[2]string]*event.Instance // nil: removed by this transaction
@@ -41,8 +41,8 @@ type working struct {
 	entriesRead, bytesRead int
 }
 
-func newWorking(s State, now event.Time) *working {
-	return &working{State: s, now: now, entries: map[string]*event.Entry{}, instances: map[[2]string]*event.Instance{}}
+func newWorking(s State, at Situation) *working {
+	return &working{State: s, at: at, entries: map[string]*event.Entry{}, instances: map[[2]string]*event.Instance{}}
 }
 
 func (w *working) run(op Operation) (Result, *Rejection) {
@@ -51,7 +51,7 @@ func (w *working) run(op Operation) (Result, *Rejection) {
 		current, exists := w.Key(op.Put.Key)
 		e := put(*op.Put, current)
 		w.events = append(w.events, e)
-		entry := e.Entry(0, w.now)
+		entry := e.Entry(0, w.at.Now)
 		w.entries[e.Key] = &entry
 		return Result{Created: !exists}, nil
 	case op.Delete != nil:
@@ -68,11 +68,11 @@ func (w *working) run(op Operation) (Result, *Rejection) {
 
 func (w *working) delete(t Target) (Result, *Rejection) {
 	var doomed []event.Body
-	for e := range w.target(t) {
+	for key, revision := range w.revisions(t) {
 		if len(w.events)+len(doomed) == event.CommitEventsMax {
 			return Result{}, reject(CodeTooLarge, "the transaction makes more than %d events: delete longer prefixes one by one", event.CommitEventsMax)
 		}
-		doomed = append(doomed, event.KeyDeleted{Key: e.Key, Previous: e.Revision})
+		doomed = append(doomed, event.KeyDeleted{Key: key, Previous: revision})
 	}
 	for _, body := range doomed {
 		w.entries[body.(event.KeyDeleted).Key] = nil
@@ -90,9 +90,24 @@ func (w *working) get(t Target) (Result, *Rejection) {
 			return Result{}, reject(CodeTooLarge, "the transaction reads more than %d keys or %d bytes: list them page by page instead",
 				event.ListEntriesMax, event.TxnReadBytesMax)
 		}
+		if w.bytesRead > w.at.ReadBytes {
+			return Result{}, reject(CodeBusy, "too much is being read by others at the same moment; nothing was written, try again")
+		}
 		entries = append(entries, e)
 	}
 	return Result{Entries: entries}, nil
+}
+
+// revisions yields the keys that a target names, and their revisions.
+func (w *working) revisions(t Target) iter.Seq2[string, event.Revision] {
+	if t.IsPrefix {
+		return w.KeyRevisions(t.Prefix)
+	}
+	return func(yield func(string, event.Revision) bool) {
+		if e, ok := w.Key(t.Key); ok {
+			yield(e.Key, e.Revision)
+		}
+	}
 }
 
 // target yields the entries that a target names.
@@ -140,32 +155,56 @@ func (w *working) Key(key string) (event.Entry, bool) {
 	return w.State.Key(key)
 }
 
-// Keys implements State over the transaction's own writes: both sides are in key order and are merged.
+// Keys implements State over the transaction's own writes.
 func (w *working) Keys(prefix string) iter.Seq[event.Entry] {
-	mine := make([]string, 0, len(w.entries))
-	for key := range w.entries {
-		if strings.HasPrefix(key, prefix) {
-			mine = append(mine, key)
+	theirs := func(yield func(string, event.Entry) bool) {
+		for e := range w.State.Keys(prefix) {
+			if !yield(e.Key, e) {
+				return
+			}
 		}
 	}
-	slices.Sort(mine)
 	return func(yield func(event.Entry) bool) {
-		own := mine
+		for _, e := range merge(w, prefix, theirs, func(e event.Entry) event.Entry { return e }) {
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// KeyRevisions implements State over the transaction's own writes.
+func (w *working) KeyRevisions(prefix string) iter.Seq2[string, event.Revision] {
+	return merge(w, prefix, w.State.KeyRevisions(prefix), func(e event.Entry) event.Revision { return e.Revision })
+}
+
+// merge puts the transaction's own entries in their places among those of the state: both are in key order, and its
+// own stand for those of the same key. Of its own it takes what pick gives.
+func merge[T any](w *working, prefix string, theirs iter.Seq2[string, T], pick func(event.Entry) T) iter.Seq2[string, T] {
+	own := make([]string, 0, len(w.entries))
+	for key := range w.entries {
+		if strings.HasPrefix(key, prefix) {
+			own = append(own, key)
+		}
+	}
+	slices.Sort(own)
+	return func(yield func(string, T) bool) {
+		own := own
 		emit := func(key string) bool {
 			e := w.entries[key]
-			return e == nil || yield(*e)
+			return e == nil || yield(key, pick(*e))
 		}
-		for e := range w.State.Keys(prefix) {
-			for len(own) > 0 && own[0] < e.Key {
+		for key, v := range theirs {
+			for len(own) > 0 && own[0] < key {
 				if !emit(own[0]) {
 					return
 				}
 				own = own[1:]
 			}
-			if len(own) > 0 && own[0] == e.Key {
+			if len(own) > 0 && own[0] == key {
 				continue // replaced or deleted here: its turn comes with the next key, or at the end
 			}
-			if !yield(e) {
+			if !yield(key, v) {
 				return
 			}
 		}

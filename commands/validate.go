@@ -79,9 +79,12 @@ func validateTxn(c Txn) *Rejection {
 	if r := validateConditions(c.If); r != nil {
 		return r
 	}
-	size := 0
+	size, asked := 0, 0
 	for _, cond := range c.If {
 		size += len(cond.Key) + len(cond.Value)
+		if cond.Field == FieldEmpty {
+			asked++
+		}
 	}
 	for _, branch := range []struct {
 		name       string
@@ -90,13 +93,19 @@ func validateTxn(c Txn) *Rejection {
 		if len(branch.operations) > event.TxnOperationsMax {
 			return reject(CodeTooLarge, "branch %q has %d operations; at most %d", branch.name, len(branch.operations), event.TxnOperationsMax)
 		}
-		written := newWritten()
+		written, prefixes := newWritten(), asked
 		for i, op := range branch.operations {
 			if r := validateOperation(op, written); r != nil {
 				r.Message = fmt.Sprintf("%s[%d]: %s", branch.name, i, r.Message)
 				return r
 			}
 			size += operationBytes(op)
+			if op.Delete != nil && op.Delete.IsPrefix || op.Get != nil && op.Get.IsPrefix {
+				prefixes++
+			}
+		}
+		if prefixes > event.TxnPrefixesMax {
+			return reject(CodeTooLarge, "the conditions and branch %q name %d prefixes; at most %d, because each is walked", branch.name, prefixes, event.TxnPrefixesMax)
 		}
 	}
 	if size > event.TxnBytesMax {
@@ -147,8 +156,23 @@ func operationBytes(op Operation) int {
 		return len(op.Delete.Key) + len(op.Delete.Prefix)
 	case op.Get != nil:
 		return len(op.Get.Key) + len(op.Get.Prefix)
+	case op.Register != nil:
+		return instanceBytes(op.Register.Instance)
+	case op.Deregister != nil:
+		return len(op.Deregister.Service) + len(op.Deregister.ID)
 	}
 	return 0
+}
+
+func instanceBytes(i event.Instance) int {
+	size := len(i.Service) + len(i.ID) + len(i.Node) + len(i.Address) + len(i.Protocol) + len(i.Version)
+	for _, tag := range i.Tags {
+		size += len(tag)
+	}
+	for k, v := range i.Meta {
+		size += len(k) + len(v)
+	}
+	return size
 }
 
 // written is what a branch has written so far. One branch may write a thing once, as in etcd: a commit leaves one

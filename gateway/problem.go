@@ -45,7 +45,6 @@ const (
 	CodeMethodNotAllowed  commands.Code = "method-not-allowed"
 	CodeMissingParameter  commands.Code = "missing-parameter"
 	CodeNoQuorum          commands.Code = "no-quorum"
-	CodeBusy              commands.Code = "busy"
 	CodeOutcomeUnknown    commands.Code = "outcome-unknown"
 	CodeReservedNamespace commands.Code = "reserved-namespace"
 	CodeRevisionNotSeen   commands.Code = "revision-not-reached"
@@ -91,7 +90,7 @@ var meanings = map[commands.Code]meaning{
 	CodeMethodNotAllowed:  {405, "The method is not known here", 0},
 	CodeMissingParameter:  {400, "A query parameter is missing", 0},
 	CodeNoQuorum:          {503, "No quorum could be asked; nothing was written", 1},
-	CodeBusy:              {503, "Too much is waiting already; nothing was written", 1},
+	commands.CodeBusy:     {503, "Too much is waiting already; nothing was written", 1},
 	CodeOutcomeUnknown:    {504, "The time ran out; the change may yet take effect", 0},
 	CodeReservedNamespace: {403, "The namespace is Rollcall's own", 0},
 	CodeRevisionNotSeen:   {503, "This server has not reached the revision yet", 1},
@@ -155,7 +154,7 @@ var conditions = []struct {
 	detail string
 }{
 	{ErrOutcomeUnknown, CodeOutcomeUnknown, "the time ran out after the change was proposed: read before you try again"},
-	{ErrBusy, CodeBusy, "try again a little later"},
+	{ErrBusy, commands.CodeBusy, "try again a little later"},
 	{ErrClosed, CodeStopping, "ask another server, or this one when it is back"},
 	{ErrUnavailable, CodeNoQuorum, "no leader could be asked in time; ?consistency=stale reads what this server has"},
 	{context.DeadlineExceeded, CodeOutcomeUnknown, "the time ran out: if this was a change, read before you try again"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -29,7 +30,7 @@ type group struct {
 	mu    sync.Mutex
 	tails map[string]*tail
 
-	current  atomic.Int64 // when the state was last known to be current, in Unix nanoseconds
+	current  atomic.Int64 // when the state was last known to be current, as now gives it
 	checking atomic.Bool  // somebody is finding out
 }
 
@@ -65,26 +66,31 @@ func (c Config) machine(id uint64, domain machine.Domain, options store.Options)
 		Marker: filepath.Join(c.raftDir(), fmt.Sprintf("synced-%d", id)),
 		Store:  options,
 		Domain: domain,
+		Origin: c.origin,
 	}
 }
 
-// Verify holds every group's state in the folder of a server that does not run against its ledgers; see
-// machine.Verify.
-func Verify(ctx context.Context, c Config, domain machine.Domain) ([]machine.Verified, error) {
-	var all []machine.Verified
+// Verify holds every group's state in the folder of a server that does not run against its ledgers, and gives what
+// it found by group; see machine.Verify.
+func Verify(ctx context.Context, c Config, domain machine.Domain) (_ map[uint64][]machine.Verified, err error) {
+	scratch, err := os.MkdirTemp("", "rollcall-verify")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	all := map[uint64][]machine.Verified{}
 	for id := uint64(1); id <= c.Groups; id++ {
-		found, err := machine.Verify(ctx, c.machine(id, domain, store.Options{}))
+		all[id], err = machine.Verify(ctx, c.machine(id, domain, store.Options{}), filepath.Join(scratch, strconv.FormatUint(id, 10)))
 		if err != nil {
 			return nil, fmt.Errorf("group %d: %w", id, err)
 		}
-		all = append(all, found...)
 	}
 	return all, nil
 }
 
 // start lets Raft run the replica.
 func (g *group) start(c Config, host *dragonboat.NodeHost) error {
-	g.host, g.proposer = host, newProposer(host, g.id)
+	g.host, g.proposer = host, newProposer(host, g.id, c.origin, c.Tick)
 	create := func(uint64, uint64) sm.IOnDiskStateMachine { return g.machine }
 	err := host.StartOnDiskReplica(map[uint64]dragonboat.Target{c.Replica: c.Address}, false, create, config.Config{
 		ReplicaID: c.Replica, ShardID: g.id,
@@ -132,10 +138,10 @@ func (g *group) barrier(ctx context.Context) error {
 }
 
 func (g *group) readIndex(ctx context.Context) error {
-	began := time.Now()
+	began := now()
 	timeout := defaultTimeout
 	if deadline, ok := ctx.Deadline(); ok {
-		timeout = max(time.Until(deadline), 10*time.Millisecond)
+		timeout = max(time.Until(deadline), g.proposer.least)
 	}
 	request, err := g.host.ReadIndex(g.id, timeout)
 	if err != nil {
@@ -159,10 +165,15 @@ func (g *group) readIndex(ctx context.Context) error {
 	}
 }
 
-func (g *group) noteCurrent(at time.Time) {
+// now counts on when somebody sets the clock back: staleness must not.
+func now() time.Duration { return time.Since(processStart) }
+
+var processStart = time.Now()
+
+func (g *group) noteCurrent(at time.Duration) {
 	for {
 		old := g.current.Load()
-		if old >= at.UnixNano() || g.current.CompareAndSwap(old, at.UnixNano()) {
+		if old >= int64(at) || g.current.CompareAndSwap(old, int64(at)) {
 			return
 		}
 	}
@@ -172,7 +183,7 @@ func (g *group) noteCurrent(at time.Time) {
 // find out, so that an idle group costs nothing and the next caller knows better.
 func (g *group) staleness() time.Duration {
 	const recent = 250 * time.Millisecond
-	age := time.Since(time.Unix(0, g.current.Load()))
+	age := now() - time.Duration(g.current.Load())
 	if age > recent && g.checking.CompareAndSwap(false, true) {
 		go func() {
 			defer g.checking.Store(false)

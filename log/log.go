@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -32,6 +33,8 @@ type Config struct {
 	// Tick is Raft's unit of time: a leader is missed after 10 to 20 of them. The default suits a local network.
 	Tick   time.Duration
 	Logger *slog.Logger
+
+	origin uint64 // of this process's proposals
 }
 
 const (
@@ -62,6 +65,7 @@ func Open(c Config, domain machine.Domain) (*Log, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.origin = rand.Uint64()
 	routeRaftLogs(c.Logger)
 	if err := prepare(c); err != nil {
 		return nil, err
@@ -81,6 +85,9 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 			return err
 		}
 		l.groups[id] = g
+	}
+	if err := l.checkRaftLog(c); err != nil {
+		return err
 	}
 	host, err := dragonboat.NewNodeHost(hostConfig(c))
 	if err != nil {
@@ -113,6 +120,24 @@ func prepare(c Config) error {
 	for _, e := range entries {
 		if e.IsDir() && e.Name() != host {
 			return fmt.Errorf("the data in %s was written on host %q and this is %q: start it there, or give this host that name", c.Dir, e.Name(), host)
+		}
+	}
+	return nil
+}
+
+// checkRaftLog refuses a state whose Raft log is gone: Dragonboat would begin an empty one and panic.
+func (l *Log) checkRaftLog(c Config) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("find the host's name: %w", err)
+	}
+	folder := filepath.Join(c.raftDir(), host)
+	if _, err := os.Stat(folder); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, g := range l.groups {
+		if applied := g.machine.Applied(); applied > 0 {
+			return fmt.Errorf("group %d has applied entry %d, but Raft's log %s is missing: bring it back, or wipe the server and let it join as a new one", g.id, applied, folder)
 		}
 	}
 	return nil

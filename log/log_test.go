@@ -20,15 +20,17 @@ import (
 // of that name. The command "no" is refused. It shows that package log needs no knowledge of Rollcall's meaning.
 type words struct{}
 
-func (words) Decide(_ store.Reader, at machine.Situation, command []byte) ([]event.Body, func(event.Revision) []byte) {
+func (words) Decide(_ store.Reader, at machine.Situation, command []byte) machine.Decision {
 	if string(command) == "no" {
-		return nil, func(event.Revision) []byte { return []byte("refused") }
+		return machine.Decision{Reply: func(event.Revision) []byte { return []byte("refused") }}
 	}
 	var bodies []event.Body
 	for _, c := range command {
 		bodies = append(bodies, event.KeySet{Key: string(c), Value: command, Version: 1})
 	}
-	return bodies, func(commit event.Revision) []byte { return fmt.Appendf(nil, "%s@%d", at.Ledger, commit) }
+	return machine.Decision{Events: bodies, Reply: func(commit event.Revision) []byte {
+		return fmt.Appendf(nil, "%s@%d", at.Ledger, commit)
+	}}
 }
 
 func (words) Fold(rows store.Writer, e event.Event) {
@@ -214,6 +216,17 @@ func TestSubmitWithoutTime(t *testing.T) {
 	_, err := l.Submit(ctx, 1, machine.Command{Ledger: "one", Body: []byte("a")})
 	if !errors.Is(err, log.ErrUnavailable) && !errors.Is(err, log.ErrOutcomeUnknown) {
 		t.Errorf("got %v, want to be told about the outcome", err)
+	}
+	// Less time than Raft counts in is no fault either.
+	short, cancel := context.WithTimeout(context.Background(), 2*time.Millisecond)
+	defer cancel()
+	for _, err := range []error{
+		l.Barrier(short, 1),
+		func() error { _, err := l.Submit(short, 1, machine.Command{Ledger: "one", Body: []byte("a")}); return err }(),
+	} {
+		if err != nil && !errors.Is(err, log.ErrUnavailable) && !errors.Is(err, log.ErrOutcomeUnknown) {
+			t.Errorf("got %v, want to be told about the outcome", err)
+		}
 	}
 	big := machine.Command{Ledger: "one", Body: make([]byte, 5<<20)}
 	if _, err := l.Submit(deadline(t), 1, big); !errors.Is(err, log.ErrTooLarge) {

@@ -22,6 +22,7 @@ const (
 	entryBytesMax     = 1 << 20 // an entry is sent when it has grown so far
 	commandBytesMax   = 4 << 20 // a command on its own
 	entriesInFlight   = 4       // more would only make smaller entries
+	queueBytesMax     = 64 << 20
 	retryWithNoLeader = 20 * time.Millisecond
 )
 
@@ -44,15 +45,20 @@ type outcome struct {
 type proposer struct {
 	host    *dragonboat.NodeHost
 	session *client.Session
+	origin  uint64        // stands on every entry, so that the machine knows whose replies are wanted
+	least   time.Duration // Raft refuses time-outs below its tick; callers watch their own deadlines
+	waiting atomic.Int64  // bytes of the commands that wait or are on their way
 	queue   chan *proposal
 	slots   chan struct{} // one token for each entry in flight
 	wg      sync.WaitGroup
 	ended   chan struct{} // closed when run has returned: everything proposed has been answered
 }
 
-func newProposer(host *dragonboat.NodeHost, group uint64) *proposer {
+func newProposer(host *dragonboat.NodeHost, group, origin uint64, tick time.Duration) *proposer {
 	return &proposer{
 		host:    host,
+		origin:  origin,
+		least:   2 * tick,
 		session: host.GetNoOPSession(group),
 		queue:   make(chan *proposal, queueCommandsMax),
 		slots:   make(chan struct{}, entriesInFlight),
@@ -65,6 +71,10 @@ func (p *proposer) submit(ctx context.Context, c machine.Command) ([]byte, error
 	b := machine.EncodeCommand(c)
 	if len(b) > commandBytesMax {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(b), commandBytesMax)
+	}
+	defer p.waiting.Add(-int64(len(b)))
+	if p.waiting.Add(int64(len(b))) > queueBytesMax {
+		return nil, ErrBusy
 	}
 	for {
 		w := &proposal{command: b, ctx: ctx, done: make(chan outcome, 1)}
@@ -147,7 +157,7 @@ func (p *proposer) gather(first *proposal) []*proposal {
 // send proposes one entry and leaves the waiting to a goroutine that frees the slot.
 func (p *proposer) send(batch []*proposal) {
 	free := func() { <-p.slots }
-	batch, timeout := expire(batch)
+	batch, timeout := p.expire(batch)
 	if len(batch) == 0 {
 		free()
 		return
@@ -156,7 +166,7 @@ func (p *proposer) send(batch []*proposal) {
 	for i, w := range batch {
 		commands[i] = w.command
 	}
-	request, err := p.host.Propose(p.session, machine.EncodeEntry(commands), timeout)
+	request, err := p.host.Propose(p.session, machine.EncodeEntry(p.origin, commands), timeout)
 	if err != nil {
 		free()
 		answer(batch, outcome{err: refusal(err)})
@@ -171,8 +181,7 @@ func (p *proposer) send(batch []*proposal) {
 }
 
 // expire leaves out what its caller has given up, and gives the longest time that any of the others still has.
-func expire(batch []*proposal) (alive []*proposal, timeout time.Duration) {
-	const least = 10 * time.Millisecond // Raft refuses time-outs below its tick
+func (p *proposer) expire(batch []*proposal) (alive []*proposal, timeout time.Duration) {
 	for _, w := range batch {
 		if !w.taken.CompareAndSwap(false, true) {
 			continue
@@ -181,7 +190,7 @@ func expire(batch []*proposal) (alive []*proposal, timeout time.Duration) {
 		if deadline, ok := w.ctx.Deadline(); ok {
 			left = time.Until(deadline)
 		}
-		alive, timeout = append(alive, w), max(timeout, left, least)
+		alive, timeout = append(alive, w), max(timeout, left, p.least)
 	}
 	return alive, timeout
 }
@@ -220,7 +229,8 @@ func refusal(err error) error {
 	switch {
 	case errors.Is(err, dragonboat.ErrSystemBusy):
 		return ErrBusy
-	case errors.Is(err, dragonboat.ErrShardNotReady), errors.Is(err, dragonboat.ErrShardNotInitialized):
+	case errors.Is(err, dragonboat.ErrShardNotReady), errors.Is(err, dragonboat.ErrShardNotInitialized),
+		errors.Is(err, dragonboat.ErrTimeoutTooSmall):
 		return errDropped
 	case errors.Is(err, dragonboat.ErrClosed), errors.Is(err, dragonboat.ErrShardClosed), errors.Is(err, dragonboat.ErrShardNotFound):
 		return ErrClosed

@@ -69,10 +69,21 @@ func (t *tail) trim() {
 
 func approximateBytes(e event.Event) int {
 	const overhead = 256
-	if set, ok := e.Body.(event.KeySet); ok {
-		return overhead + len(set.Key) + len(set.Value)
+	size := overhead + len(e.Actor) + len(e.Reason)
+	switch b := e.Body.(type) {
+	case event.KeySet:
+		size += len(b.Key) + len(b.Value) + len(b.ContentType)
+	case event.KeyDeleted:
+		size += len(b.Key)
+	case event.InstanceRegistered:
+		for _, tag := range b.Instance.Tags {
+			size += 16 + len(tag)
+		}
+		for k, v := range b.Instance.Meta {
+			size += 48 + len(k) + len(v)
+		}
 	}
-	return overhead
+	return size
 }
 
 // after gives what is in memory from a revision on; covered is false where that does not reach back far enough.

@@ -42,6 +42,11 @@ func (v View) Key(key string) (event.Entry, bool) { return kv.Get(v.rows, key) }
 // Keys yields the entries whose key starts with prefix, in key order.
 func (v View) Keys(prefix string) iter.Seq[event.Entry] { return kv.Scan(v.rows, prefix, "") }
 
+// KeyRevisions yields the keys that start with prefix and the revision of each, in key order.
+func (v View) KeyRevisions(prefix string) iter.Seq2[string, event.Revision] {
+	return kv.Revisions(v.rows, prefix)
+}
+
 // List gives one page of a list of keys.
 func (v View) List(q kv.Query) (items []kv.Item, next string) { return kv.List(v.rows, q) }
 

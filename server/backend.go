@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/rollcall/rollcall/commands"
@@ -107,6 +108,12 @@ func choose(o gateway.ReadOptions) func(*store.DB, store.Ledger) (event.Revision
 		}
 	case !o.AtTime.IsZero():
 		return func(db *store.DB, l store.Ledger) (event.Revision, error) {
+			switch { // outside of what nanoseconds can count there are no events
+			case o.AtTime.Before(time.Unix(0, 0)):
+				return 0, nil
+			case o.AtTime.After(time.Unix(0, math.MaxInt64)):
+				return l.Head.Revision, nil
+			}
 			return db.RevisionAt(l.ID, l.Head.Revision, event.Time(o.AtTime.UnixNano()))
 		}
 	}
@@ -165,6 +172,9 @@ func (follower) Close() {}
 
 // outside gives a log's conditions the names that doors know. Everything else stays a fault.
 func outside(err error) error {
+	if errors.Is(err, log.ErrTooLarge) {
+		return &commands.Rejection{Code: commands.CodeTooLarge, Message: err.Error()}
+	}
 	for _, c := range []struct{ inner, outer error }{
 		{log.ErrUnavailable, gateway.ErrUnavailable},
 		{log.ErrOutcomeUnknown, gateway.ErrOutcomeUnknown},

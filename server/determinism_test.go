@@ -98,7 +98,7 @@ func history(random *rand.Rand, entries int) []sm.Entry {
 		for _, c := range cs {
 			encoded = append(encoded, machine.EncodeCommand(c))
 		}
-		all = append(all, sm.Entry{Index: uint64(len(all)) + 1, Cmd: machine.EncodeEntry(encoded)})
+		all = append(all, sm.Entry{Index: uint64(len(all)) + 1, Cmd: machine.EncodeEntry(0, encoded)})
 	}
 	for len(all) < entries {
 		if random.IntN(200) == 0 {
@@ -271,7 +271,7 @@ func benchmarkApply(b *testing.B, m *machine.Machine, keys int) {
 		for _, c := range cs {
 			encoded = append(encoded, machine.EncodeCommand(machine.Command{Ledger: "default", Time: event.Time(index), Body: commands.Encode(c)}))
 		}
-		return []sm.Entry{{Index: index, Cmd: machine.EncodeEntry(encoded)}}
+		return []sm.Entry{{Index: index, Cmd: machine.EncodeEntry(0, encoded)}}
 	}
 	if _, err := m.Update(entry(1, commands.OpenNamespace{Namespace: "default", Cluster: "bench"})); err != nil {
 		b.Fatal(err)

@@ -18,23 +18,31 @@ var (
 )
 
 // Decide implements machine.Domain.
-func (Domain) Decide(rows store.Reader, at machine.Situation, body []byte) ([]event.Body, func(event.Revision) []byte) {
+func (Domain) Decide(rows store.Reader, at machine.Situation, body []byte) machine.Decision {
 	command, err := commands.Decode(body)
 	if err != nil {
 		return refuse(&commands.Rejection{Code: commands.CodeUnknownCommand, Message: err.Error()})
 	}
-	decision, rejection := commands.Decide(projections.NewView(rows, at.Head), at.Now, at.Ledger, command)
+	decision, rejection := commands.Decide(projections.NewView(rows, at.Head), commands.Situation{
+		Ledger: at.Ledger, Now: at.Now, ReadBytes: at.ReadBytes,
+	}, command)
 	if rejection != nil {
 		return refuse(rejection)
 	}
-	return decision.Events, func(commit event.Revision) []byte {
+	return machine.Decision{Events: decision.Events, Read: decision.BytesRead, Reply: func(commit event.Revision) []byte {
 		decision.Answer.Resolve(commit)
 		return commands.EncodeReply(decision.Answer, nil)
-	}
+	}}
 }
 
-func refuse(r *commands.Rejection) ([]event.Body, func(event.Revision) []byte) {
-	return nil, func(event.Revision) []byte { return commands.EncodeReply(commands.Answer{}, r) }
+func refuse(r *commands.Rejection) machine.Decision {
+	return machine.Decision{Reply: func(event.Revision) []byte { return commands.EncodeReply(commands.Answer{}, r) }}
+}
+
+// Opens implements machine.Opener.
+func (Domain) Opens(e event.Event) (ledger string, ok bool) {
+	opened, ok := e.Body.(event.NamespaceOpened)
+	return opened.Namespace, ok
 }
 
 // Fold implements machine.Domain.

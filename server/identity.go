@@ -95,15 +95,19 @@ func newIdentity(c *Config, path string) (identity, error) {
 	return id, nil
 }
 
-// fixPort replaces port 0 by one that is free now, because Raft must know its address before it listens.
+// fixPort replaces port 0 by one that is free now, because Raft must know its address before it listens. Any other it
+// tries: what cannot be listened on must not become the server's address for good.
 func fixPort(address string) (string, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || port != "0" {
-		return address, err
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", fmt.Errorf("find a free port for Raft: %w", err)
+		return "", err
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", fmt.Errorf("listen for Raft on %s: %w", address, err)
+	}
+	if port != "0" {
+		return address, l.Close()
 	}
 	return l.Addr().String(), l.Close()
 }

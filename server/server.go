@@ -190,14 +190,17 @@ const drainTime = 5 * time.Second
 func (s *Server) Close() error {
 	var errs []error
 	if s.ready.Swap(false) {
-		errs = append(errs, os.Remove(filepath.Join(s.config.Data, endpointsFile)))
+		if err := os.Remove(filepath.Join(s.config.Data, endpointsFile)); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	s.stop() // live streams end, other requests do not depend on it
 	if s.http != nil {
 		if err := s.http.Shutdown(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("drain HTTP: %w", err), s.http.Close())
+			s.config.Logger.Warn("some requests did not end in time and were cut off", "waited", drainTime, "error", err)
+			errs = append(errs, s.http.Close())
 		}
 	}
 	if s.dns != nil {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/rollcall/rollcall/log"
+	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/log/store"
 )
 
 // VerifiedLedger is what Verify found of a namespace whose ledger and views agree.
@@ -22,6 +24,9 @@ type VerifiedLedger struct {
 // Verify holds the views in the data folder of a server that does not run against its ledgers. The error names the
 // first difference.
 func Verify(ctx context.Context, data string) (ledgers []VerifiedLedger, err error) {
+	if _, err := os.Stat(filepath.Join(data, identityFile)); err != nil {
+		return nil, fmt.Errorf("%s is no server's data folder: %w", data, err)
+	}
 	lock, err := lockFolder(data)
 	if err != nil {
 		return nil, err
@@ -35,12 +40,52 @@ func Verify(ctx context.Context, data string) (ledgers []VerifiedLedger, err err
 	if err := json.Unmarshal(b, &id); err != nil {
 		return nil, fmt.Errorf("read the server's identity: %w", err)
 	}
-	found, err := log.Verify(ctx, log.Config{Dir: data, Groups: id.Groups}, Domain{})
+	placed := &placements{groups: map[string]uint64{event.System: systemGroup}, clusters: map[string]string{}}
+	found, err := log.Verify(ctx, log.Config{Dir: data, Groups: id.Groups}, placed)
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range found {
-		ledgers = append(ledgers, VerifiedLedger{Namespace: v.Ledger, Events: v.Events, Rows: v.Rows, Root: v.Root})
+	for group := uint64(1); group <= id.Groups; group++ {
+		for _, v := range found[group] {
+			if err := placed.check(v.Ledger, group); err != nil {
+				return nil, err
+			}
+			ledgers = append(ledgers, VerifiedLedger{Namespace: v.Ledger, Events: v.Events, Rows: v.Rows, Root: v.Root})
+		}
+	}
+	if len(ledgers) == 0 {
+		return nil, fmt.Errorf("%s holds no ledger", data)
 	}
 	return ledgers, nil
+}
+
+// placements is the domain, which notes on its way through the ledgers what they say of one another.
+type placements struct {
+	Domain
+	groups   map[string]uint64 // by namespace, as _system's ledger places it
+	clusters map[string]string // by namespace, as its own first event says
+}
+
+// Fold implements machine.Domain.
+func (p *placements) Fold(rows store.Writer, e event.Event) {
+	p.Domain.Fold(rows, e)
+	switch b := e.Body.(type) {
+	case event.NamespaceCreated:
+		p.groups[b.Namespace] = b.Group
+	case event.NamespaceOpened:
+		p.clusters[b.Namespace] = b.Cluster
+	}
+}
+
+// check holds where a ledger was found, and its cluster, against _system's.
+func (p *placements) check(namespace string, group uint64) error {
+	switch placed, ok := p.groups[namespace]; {
+	case !ok:
+		return fmt.Errorf("group %d holds the ledger of %q, which is no namespace of %s", group, namespace, event.System)
+	case placed != group:
+		return fmt.Errorf("group %d holds the ledger of %q, which %s placed on group %d", group, namespace, event.System, placed)
+	case p.clusters[namespace] != p.clusters[event.System]:
+		return fmt.Errorf("the ledger of %q is of cluster %s, and this is %s", namespace, p.clusters[namespace], p.clusters[event.System])
+	}
+	return nil
 }

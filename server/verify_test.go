@@ -18,7 +18,7 @@ func TestVerify(t *testing.T) {
 	verify := func(r *replica) ([]machine.Verified, error) {
 		return machine.Verify(context.Background(), machine.Config{
 			Dir: "/group", Marker: "/raft/synced", Domain: server.Domain{}, Store: store.Options{FS: r.fs},
-		})
+		}, "")
 	}
 	whole := newReplica(t)
 	whole.apply(entries, 10)
@@ -53,6 +53,19 @@ func TestVerify(t *testing.T) {
 			h.Revision++
 			b.SetHead(l.ID, h)
 		}, "there is no event"},
+		{"an event behind the head", func(b *store.Batch, l store.Ledger) {
+			b.AppendEvent(l.ID, l.Head.Revision+1, []byte{0xa0})
+		}, "behind the head"},
+		{"hashes behind the tree", func(b *store.Batch, l store.Ledger) {
+			b.AppendHashes(l.ID, l.Head.Leaves, make([]byte, 32))
+		}, "and the tree has"},
+		{"a head without a ledger", func(b *store.Batch, l store.Ledger) { b.SetHead(77, l.Head) }, "77, which has no name"},
+		{"rows without a ledger", func(b *store.Batch, _ store.Ledger) {
+			w := b.Ledger(77)
+			w.Begin(1)
+			w.Set(store.TableKV, []byte("k"), []byte("v"))
+		}, "77, which has no name"},
+		{"another ledger's name", func(b *store.Batch, l store.Ledger) { b.NameLedger(l.ID, "green") }, ""},
 		{"a row that no event made", func(b *store.Batch, l store.Ledger) {
 			w := b.Ledger(l.ID)
 			w.Begin(5)

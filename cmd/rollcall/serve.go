@@ -33,7 +33,7 @@ type serveCmd struct {
 	RequestTimeout server.Duration `env:"ROLLCALL_REQUEST_TIMEOUT" placeholder:"TIME" help:"How long a request may wait; by default 5s."`
 	RaftTick       server.Duration `env:"ROLLCALL_RAFT_TICK" placeholder:"TIME" help:"Raft's unit of time; by default 50ms. A dead leader is missed after 10 to 20 of them."`
 	BookmarkEvery  server.Duration `env:"ROLLCALL_BOOKMARK_EVERY" placeholder:"TIME" help:"How often quiet subscribers learn the revision; by default 5s."`
-	Insecure       bool            `env:"ROLLCALL_INSECURE" help:"Allow listeners beyond loopback, though there is no TLS and there are no tokens."`
+	Insecure       *bool           `env:"ROLLCALL_INSECURE" help:"Allow listeners beyond loopback, though there is no TLS and there are no tokens."`
 
 	LogLevel  slog.Level `name:"log-level" env:"ROLLCALL_LOG_LEVEL" default:"WARN" help:"What to log: debug, info, warn or error."`
 	LogFormat string     `name:"log-format" env:"ROLLCALL_LOG_FORMAT" enum:"auto,text,json" default:"auto" help:"Form of the log on standard error: text, json, or auto (text on a terminal)."`
@@ -65,6 +65,9 @@ func (c serveCmd) Run(ctx context.Context, s *session) error {
 		debug.SetGCPercent(200)
 	}
 	srv, err := server.Start(ctx, config)
+	if err != nil && ctx.Err() != nil {
+		return nil // it was asked to stop before it was ready
+	}
 	if err != nil {
 		return err
 	}
@@ -107,7 +110,9 @@ func (c serveCmd) config(stderr io.Writer) (server.Config, error) {
 	over(&config.RequestTimeout, c.RequestTimeout)
 	over(&config.Tick, c.RaftTick)
 	over(&config.BookmarkEvery, c.BookmarkEvery)
-	over(&config.Insecure, c.Insecure)
+	if c.Insecure != nil {
+		config.Insecure = *c.Insecure
+	}
 	config.Version = thisBuild().Version
 	config.Logger = c.logger(stderr)
 	return config, nil

@@ -121,7 +121,7 @@ var everywhere = []commands.Code{
 // everyWrite and everyRead are those that any write and any read may give besides.
 var (
 	everyWrite = []commands.Code{
-		gateway.CodeBusy, gateway.CodeOutcomeUnknown, gateway.CodeReservedNamespace, gateway.CodeCrossOrigin,
+		commands.CodeBusy, gateway.CodeOutcomeUnknown, gateway.CodeReservedNamespace, gateway.CodeCrossOrigin,
 		gateway.CodeInvalidHeader,
 	}
 	everyRead = []commands.Code{gateway.CodeInvalidRevision, gateway.CodeRevisionNotSeen}

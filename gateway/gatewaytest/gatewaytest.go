@@ -145,7 +145,9 @@ func (b *Backend) decide(namespace string, r gateway.Request) (commands.Answer, 
 	}
 	l := b.ledgers[namespace]
 	now := max(event.Time(b.now.UnixNano()), l.time())
-	decision, rejection := commands.Decide(projections.NewView(l.at(l.head()), l.head()), now, namespace, command)
+	decision, rejection := commands.Decide(projections.NewView(l.at(l.head()), l.head()), commands.Situation{
+		Ledger: namespace, Now: now, ReadBytes: event.TxnReadBytesMax,
+	}, command)
 	if rejection == nil && len(decision.Events) > 0 {
 		l.commit(now, r, decision.Events)
 	}

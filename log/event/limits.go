@@ -17,6 +17,7 @@ const (
 	IdempotencyKeyMax   = 128       // an idempotency key, in bytes
 	NamespaceBytesMax   = 63        // a namespace name
 	ListEntriesMax      = 10_000    // entries in one page of a list
+	TxnPrefixesMax      = 16        // prefixes that a transaction's conditions and each of its branches name together
 	TxnReadBytesMax     = 8 << 20   // keys and values that a transaction's gets read together
 	CommitEventsMax     = 100_000   // events in one commit, so that no delete of a prefix stalls a replica
 )

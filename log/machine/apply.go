@@ -54,38 +54,51 @@ const (
 )
 
 func (a *applying) entry(cmd []byte) sm.Result {
-	commands, err := DecodeEntry(cmd)
+	origin, commands, err := DecodeEntry(cmd)
 	if err != nil {
 		// Every replica comes to the same verdict about the same bytes, so skipping them is deterministic.
 		return sm.Result{Value: ResultMalformed}
 	}
+	wanted := origin == a.machine.config.Origin
 	var replies []byte
+	left := EntryReadBytesMax
 	for _, c := range commands {
-		replies = appendFrame(replies, a.command(c))
+		decision, commit := a.command(c, left)
+		left -= decision.Read
+		if wanted {
+			replies = appendFrame(replies, decision.Reply(commit))
+		}
 	}
 	return sm.Result{Value: ResultApplied, Data: replies}
 }
 
-func (a *applying) command(c Command) []byte {
+// EntryReadBytesMax bounds what the commands of one entry read together for their replies: an entry is applied as a
+// whole, on every replica and again after every restart, so what it costs must have an end.
+const EntryReadBytesMax = 32 << 20
+
+// command decides a command and appends its events. It gives their commit.
+func (a *applying) command(c Command, readBytes int) (Decision, event.Revision) {
 	l := a.machine.ledgers[c.Ledger]
 	if l == nil {
 		l = &ledger{Ledger: store.Ledger{ID: a.machine.nextID, Name: c.Ledger}}
 	}
 	now := max(c.Time, l.Head.Time)
 	rows := a.batch.Ledger(l.ID)
-	bodies, reply := a.machine.config.Domain.Decide(rows, Situation{Ledger: c.Ledger, Head: l.Head.Revision, Now: now}, c.Body)
-	if len(bodies) == 0 {
-		return reply(l.Head.Revision)
+	decision := a.machine.config.Domain.Decide(rows, Situation{
+		Ledger: c.Ledger, Head: l.Head.Revision, Now: now, ReadBytes: readBytes,
+	}, c.Body)
+	if len(decision.Events) == 0 {
+		return decision, l.Head.Revision
 	}
 	if l.Head.Revision == 0 {
 		a.machine.ledgers[c.Ledger] = l
 		a.machine.nextID++
 		a.batch.NameLedger(l.ID, l.Name)
 	}
-	commit := l.Head.Revision + event.Revision(len(bodies))
+	commit := l.Head.Revision + event.Revision(len(decision.Events))
 	rows.Begin(commit)
 	t := a.touch(l)
-	for _, body := range bodies {
+	for _, body := range decision.Events {
 		e := event.Event{
 			Revision: l.Head.Revision + 1, Commit: commit, Time: now,
 			Actor: c.Actor, Reason: c.Reason, Body: body,
@@ -94,7 +107,7 @@ func (a *applying) command(c Command) []byte {
 		a.machine.config.Domain.Fold(rows, e)
 		t.events = append(t.events, e)
 	}
-	return reply(commit)
+	return decision, commit
 }
 
 // append records one event and its hashes, and moves the ledger's head.

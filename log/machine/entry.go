@@ -20,9 +20,13 @@ type Command struct {
 	Body   []byte     `cbor:"5,keyasint"`
 }
 
-// The bytes of a Raft entry are a version (one byte) and the commands, each behind its length (uvarint). One entry
-// carries what was waiting when it was proposed, because the cost of an entry is larger than that of a command.
-const entryVersion = 1
+// The bytes of a Raft entry are a version (one byte), the number of the process that proposed it (8 bytes,
+// big-endian) and the commands, each behind its length (uvarint). One entry carries what was waiting when it was
+// proposed, because the cost of an entry is larger than that of a command.
+const (
+	entryVersion = 1
+	entryHeader  = 1 + 8
+)
 
 var errMalformedEntry = errors.New("malformed entry")
 
@@ -44,12 +48,12 @@ func EncodeCommand(c Command) []byte {
 }
 
 // EncodeEntry packs commands, each as EncodeCommand gave it, into one Raft entry.
-func EncodeEntry(commands [][]byte) []byte {
-	size := 1
+func EncodeEntry(origin uint64, commands [][]byte) []byte {
+	size := entryHeader
 	for _, c := range commands {
 		size += binary.MaxVarintLen32 + len(c)
 	}
-	b := append(make([]byte, 0, size), entryVersion)
+	b := binary.BigEndian.AppendUint64(append(make([]byte, 0, size), entryVersion), origin)
 	for _, c := range commands {
 		b = appendFrame(b, c)
 	}
@@ -57,21 +61,21 @@ func EncodeEntry(commands [][]byte) []byte {
 }
 
 // DecodeEntry is the inverse of EncodeEntry.
-func DecodeEntry(b []byte) ([]Command, error) {
-	if len(b) == 0 || b[0] != entryVersion {
-		return nil, fmt.Errorf("%w: its version is not %d", errMalformedEntry, entryVersion)
+func DecodeEntry(b []byte) (origin uint64, commands []Command, err error) {
+	if len(b) < entryHeader || b[0] != entryVersion {
+		return 0, nil, fmt.Errorf("%w: it does not begin with version %d and an origin", errMalformedEntry, entryVersion)
 	}
-	frames, err := SplitFrames(b[1:])
+	frames, err := SplitFrames(b[entryHeader:])
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	commands := make([]Command, len(frames))
+	commands = make([]Command, len(frames))
 	for i, f := range frames {
 		if err := cbor.Unmarshal(f, &commands[i]); err != nil {
-			return nil, fmt.Errorf("%w: command %d: %w", errMalformedEntry, i, err)
+			return 0, nil, fmt.Errorf("%w: command %d: %w", errMalformedEntry, i, err)
 		}
 	}
-	return commands, nil
+	return binary.BigEndian.Uint64(b[1:]), commands, nil
 }
 
 func appendFrame(dst, frame []byte) []byte {

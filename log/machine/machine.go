@@ -20,10 +20,7 @@ import (
 // Domain gives commands and events their meaning. Its methods are pure: the same arguments give the same results on
 // every replica, in every batching and in every replay.
 type Domain interface {
-	// Decide answers a command with the events that it makes, none when it is refused or changes nothing, and
-	// with what to tell the caller, given the commit that the events got (the head's revision when there are
-	// none).
-	Decide(rows store.Reader, at Situation, command []byte) (events []event.Body, reply func(commit event.Revision) []byte)
+	Decide(rows store.Reader, at Situation, command []byte) Decision
 	// Fold applies an event to the rows. It cannot refuse.
 	Fold(rows store.Writer, e event.Event)
 }
@@ -33,14 +30,33 @@ type Situation struct {
 	Ledger string
 	Head   event.Revision // the ledger's last revision; zero while it is not open
 	Now    event.Time     // not before the ledger's last event
+	// ReadBytes is how much the command may read for its reply: what the commands before it in its entry have
+	// left. It depends on the entry alone, so it is the same on every replica.
+	ReadBytes int
+}
+
+// Decision is what a command comes to.
+type Decision struct {
+	// Events are what happened; none when the command is refused or changes nothing.
+	Events []event.Body
+	// Read is how many bytes the reply will hold of what was read.
+	Read int
+	// Reply makes what the caller is told, given the commit that the events got (the head's revision when there
+	// are none). It is called on the replica where the caller waits, and nowhere else.
+	Reply func(commit event.Revision) []byte
 }
 
 // Config says what a machine works with.
 type Config struct {
-	Dir    string // where its database lives; nobody else uses it
-	Marker string // file that remembers the last synced index outside of Dir, see marker.go
-	Store  store.Options
-	Domain Domain
+	Dir string // where its database lives; nobody else uses it
+	// Existing refuses to make what is not there, and removes nothing: for whoever only wants to look.
+	Existing bool
+	Marker   string // file that remembers the last synced index outside of Dir, see marker.go
+	Store    store.Options
+	Domain   Domain
+	// Origin is the number under which this process proposes: entries that bear another one, or are applied again
+	// after a restart, have nobody here who waits for their replies.
+	Origin uint64
 	// Publish is told the events of each ledger right after they became readable, in order. It must not wait.
 	Publish func(ledger string, events []event.Event)
 }
@@ -83,6 +99,11 @@ func New(c Config) (*Machine, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	if err := m.checkMarker(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	if n, err := m.current(); c.Existing {
+		return m, nil
+	} else if err = errors.Join(err, m.removeOthers(n)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return m, nil

@@ -19,22 +19,30 @@ import (
 // letters is a domain of its own: each letter of a command is the event that sets the key of that name.
 type letters struct{}
 
-func (letters) Decide(_ store.Reader, _ machine.Situation, command []byte) ([]event.Body, func(event.Revision) []byte) {
+func (letters) Decide(_ store.Reader, at machine.Situation, command []byte) machine.Decision {
+	if at.ReadBytes < len(command) {
+		return machine.Decision{Reply: func(event.Revision) []byte { return []byte("no") }}
+	}
 	var bodies []event.Body
 	for _, c := range command {
 		bodies = append(bodies, event.KeySet{Key: string(c), Value: []byte{}, Version: 1})
 	}
-	return bodies, func(commit event.Revision) []byte { return fmt.Append(nil, commit) }
+	return machine.Decision{Events: bodies, Read: machine.EntryReadBytesMax / 4, Reply: func(commit event.Revision) []byte {
+		return fmt.Append(nil, commit)
+	}}
 }
 
 func (letters) Fold(rows store.Writer, e event.Event) {
 	rows.Set(store.TableKV, []byte(e.Body.(event.KeySet).Key), []byte{1})
 }
 
+// origin is the number under which the machine's own process proposes.
+const origin = 7
+
 func open(t *testing.T, fs store.FS, publish func(string, []event.Event)) (*machine.Machine, error) {
 	t.Helper()
 	m, err := machine.New(machine.Config{
-		Dir: "/data/group", Marker: "/data/synced", Domain: letters{}, Store: store.Options{FS: fs}, Publish: publish,
+		Dir: "/data/group", Marker: "/data/synced", Domain: letters{}, Store: store.Options{FS: fs}, Publish: publish, Origin: origin,
 	})
 	if err == nil {
 		t.Cleanup(func() { _ = m.Close() })
@@ -56,7 +64,7 @@ func entry(index uint64, time event.Time, commands ...string) sm.Entry {
 	for _, c := range commands {
 		encoded = append(encoded, machine.EncodeCommand(machine.Command{Ledger: "l", Time: time, Body: []byte(c)}))
 	}
-	return sm.Entry{Index: index, Cmd: machine.EncodeEntry(encoded)}
+	return sm.Entry{Index: index, Cmd: machine.EncodeEntry(origin, encoded)}
 }
 
 func update(t *testing.T, m *machine.Machine, entries ...sm.Entry) []sm.Entry {
@@ -105,6 +113,49 @@ func TestUpdate(t *testing.T) {
 	}
 	if m.Applied() != 3 {
 		t.Errorf("applied %d", m.Applied())
+	}
+}
+
+// TestReplies makes replies only where their callers wait, and lets an entry's commands read only so much together.
+func TestReplies(t *testing.T) {
+	m := mustOpen(t, store.NewMemFS())
+	command := machine.EncodeCommand(machine.Command{Ledger: "l", Body: []byte("a")})
+	foreign := sm.Entry{Index: 1, Cmd: machine.EncodeEntry(origin+1, [][]byte{command})}
+	if done := update(t, m, foreign); len(done[0].Result.Data) != 0 {
+		t.Errorf("somebody else's entry got the replies %q", done[0].Result.Data)
+	}
+	replies, err := machine.SplitFrames(update(t, m, entry(2, 1, "a", "b", "c", "d", "e", "f"))[0].Result.Data)
+	if got := fmt.Sprintf("%s", replies); err != nil || got != "[2 3 4 5 no no]" {
+		t.Errorf("got %s, %v: four commands of a quarter each fit, the others are refused", got, err)
+	}
+	if l, _ := m.Ledger("l"); l.Head.Revision != 5 {
+		t.Errorf("revision %d, want 5", l.Head.Revision)
+	}
+}
+
+// TestCurrentMissing refuses to begin anew where there is a state already, and deletes nothing.
+func TestCurrentMissing(t *testing.T) {
+	fs := store.NewMemFS()
+	m := mustOpen(t, fs)
+	update(t, m, entry(1, 1, "a"))
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	current, err := store.ReadFile(fs, "/data/group/CURRENT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.Remove("/data/group/CURRENT"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, fs, nil); err == nil {
+		t.Error("a state without CURRENT was taken for none")
+	}
+	if err := store.WriteFile(fs, "/data/group/CURRENT", current); err != nil {
+		t.Fatal(err)
+	}
+	if m := mustOpen(t, fs); m.Applied() != 1 {
+		t.Errorf("the state is at entry %d afterwards, want 1", m.Applied())
 	}
 }
 
@@ -183,9 +234,9 @@ func TestSnapshotThatBreaksOff(t *testing.T) {
 // FuzzDecodeEntry looks for bytes that make a replica panic: what cannot be decoded is skipped, by all alike.
 func FuzzDecodeEntry(f *testing.F) {
 	f.Add(entry(1, 1, "a", "b").Cmd)
-	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		commands, err := machine.DecodeEntry(b)
+		from, commands, err := machine.DecodeEntry(b)
 		if err != nil {
 			return
 		}
@@ -193,8 +244,8 @@ func FuzzDecodeEntry(f *testing.F) {
 		for _, c := range commands {
 			encoded = append(encoded, machine.EncodeCommand(c))
 		}
-		again, err := machine.DecodeEntry(machine.EncodeEntry(encoded))
-		if diff := cmp.Diff(commands, again); err != nil || diff != "" {
+		whence, again, err := machine.DecodeEntry(machine.EncodeEntry(from, encoded))
+		if diff := cmp.Diff(commands, again); err != nil || whence != from || diff != "" {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 	})

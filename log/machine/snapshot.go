@@ -42,10 +42,12 @@ func (m *Machine) current() (uint64, error) {
 	return n, nil
 }
 
-// openCurrent opens the state that CURRENT names and removes what others a crash has left behind.
+// openCurrent opens the state that CURRENT names.
 func (m *Machine) openCurrent() (*store.DB, error) {
-	if err := store.MakeDir(m.fs(), m.config.Dir); err != nil {
-		return nil, err
+	if !m.config.Existing {
+		if err := store.MakeDir(m.fs(), m.config.Dir); err != nil {
+			return nil, err
+		}
 	}
 	n, err := m.current()
 	if err != nil {
@@ -53,14 +55,33 @@ func (m *Machine) openCurrent() (*store.DB, error) {
 	}
 	if n == 0 {
 		n = 1
+		if err := m.checkEmpty(); err != nil {
+			return nil, err
+		}
 		if err := m.setCurrent(n); err != nil {
 			return nil, err
 		}
 	}
-	if err := m.removeOthers(n); err != nil {
-		return nil, err
-	}
 	return store.Open(m.statePath(n), m.config.Store)
+}
+
+// checkEmpty refuses a folder that holds a state though no CURRENT says which is the one: CURRENT is written before
+// the first state, so it was lost, and what is there must not be taken for nothing.
+func (m *Machine) checkEmpty() error {
+	if m.config.Existing {
+		return fmt.Errorf("%s holds no %s: there is no state, or it is damaged", m.config.Dir, currentFile)
+	}
+	names, err := m.fs().List(m.config.Dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "state-") {
+			return fmt.Errorf("%s holds %s but no %s that says which state is the present one: bring the folder back from a backup, "+
+				"or write the name of the newest state into that file", m.config.Dir, name, currentFile)
+		}
+	}
+	return nil
 }
 
 func (m *Machine) statePath(n uint64) string { return m.fs().PathJoin(m.config.Dir, stateName(n)) }
@@ -69,6 +90,7 @@ func (m *Machine) setCurrent(n uint64) error {
 	return store.WriteFile(m.fs(), m.fs().PathJoin(m.config.Dir, currentFile), []byte(stateName(n)+"\n"))
 }
 
+// removeOthers removes the states that a crash has left behind.
 func (m *Machine) removeOthers(keep uint64) error {
 	names, err := m.fs().List(m.config.Dir)
 	if err != nil {

@@ -6,11 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"path/filepath"
 
 	"github.com/rollcall/rollcall/log/audit"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
 )
+
+// Opener is a Domain that knows how a ledger begins: Opens gives the name of the ledger that an event opens. With
+// it, Verify notices a ledger that stands under another's name.
+type Opener interface {
+	Opens(e event.Event) (ledger string, ok bool)
+}
 
 // Verified is what Verify found of a ledger that is as it should be.
 type Verified struct {
@@ -21,9 +28,12 @@ type Verified struct {
 }
 
 // Verify holds the state of a machine that does not run against its ledgers: every event's bytes are canonical,
-// revisions have no gap, time never goes back, the Merkle hashes are those of the bytes, and all rows, old versions
-// too, are what the events fold into. The error names the first difference.
-func Verify(ctx context.Context, c Config) ([]Verified, error) {
+// revisions have no gap, time never goes back, the Merkle hashes are those of the bytes, all rows, old versions too,
+// are what the events fold into, and there is nothing else. The error names the first difference.
+//
+// The rows are folded anew into the folder scratch, or into memory where it is empty.
+func Verify(ctx context.Context, c Config, scratch string) ([]Verified, error) {
+	c.Existing = true
 	m, err := New(c)
 	if err != nil {
 		return nil, err
@@ -35,19 +45,25 @@ func Verify(ctx context.Context, c Config) ([]Verified, error) {
 			return err
 		}
 		for _, l := range ledgers {
-			v, err := verifyLedger(ctx, db, l, c.Domain)
+			v, err := verifyLedger(ctx, db, l, c.Domain, scratch)
 			if err != nil {
 				return fmt.Errorf("ledger %q: %w", l.Name, err)
 			}
 			all = append(all, v)
 		}
-		return nil
+		return db.Stray(ledgers)
 	})
 	return all, errors.Join(err, m.Close())
 }
 
-func verifyLedger(ctx context.Context, db *store.DB, l store.Ledger, domain Domain) (Verified, error) {
-	folded, err := store.Open("", store.Options{FS: store.NewMemFS()})
+func verifyLedger(ctx context.Context, db *store.DB, l store.Ledger, domain Domain, scratch string) (Verified, error) {
+	options := store.Options{}
+	if scratch == "" {
+		options.FS = store.NewMemFS()
+	} else {
+		scratch = filepath.Join(scratch, l.Name)
+	}
+	folded, err := store.Open(scratch, options)
 	if err != nil {
 		return Verified{}, err
 	}
@@ -88,6 +104,11 @@ func (v *verifying) events(ctx context.Context) error {
 			return fmt.Errorf("revision %d: its time %d is before that of the event before, %d", revision, e.Time, last.Time)
 		case e.Commit < revision, len(commit) > 0 && e.Commit != commit[0].Commit:
 			return fmt.Errorf("revision %d: it says that its commit ends at %d", revision, e.Commit)
+		}
+		if opener, ok := v.domain.(Opener); ok && revision == 1 {
+			if name, ok := opener.Opens(e); !ok || name != v.ledger.Name {
+				return fmt.Errorf("revision 1: it does not open this ledger but %q", name)
+			}
 		}
 		last, commit = e, append(commit, e)
 		if e.Revision == e.Commit {

@@ -61,23 +61,28 @@ func WriteFile(fs FS, path string, b []byte) (err error) {
 }
 
 // MakeDir makes a folder and those above it, so that they are there after a loss of power as well: a folder's name
-// is kept by the folder above, which must be synced for it.
+// is kept by the folder above, which must be synced for it. What was there before is left alone.
 func MakeDir(fs FS, path string) error {
+	var missing []string
+	for dir := path; ; dir = filepath.Dir(dir) {
+		if _, err := fs.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			break
+		}
+		missing = append(missing, dir)
+	}
 	if err := fs.MkdirAll(path, 0o750); err != nil {
 		return err
 	}
-	for above := filepath.Dir(path); ; above = filepath.Dir(above) {
-		dir, err := fs.OpenDir(above)
+	for _, made := range missing {
+		above, err := fs.OpenDir(filepath.Dir(made))
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		if err := errors.Join(above.Sync(), above.Close()); err != nil {
 			return err
 		}
-		if above == filepath.Dir(above) {
-			return nil
-		}
 	}
+	return nil
 }
 
 // NewMemFS is a file system in memory, for what is thrown away afterwards.

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"encoding/binary"
 	"iter"
 	"strings"
 
@@ -29,6 +30,22 @@ func Scan(r store.Reader, prefix, from string) iter.Seq[event.Entry] {
 	}
 }
 
+// Revisions yields the keys that start with prefix and the revision of each, in key order. It neither copies nor
+// decodes what else is in their rows.
+func Revisions(r store.Reader, prefix string) iter.Seq2[string, event.Revision] {
+	return func(yield func(string, event.Revision) bool) {
+		for key, row := range r.Scan(store.TableKV, []byte(prefix), nil) {
+			revision, size := binary.Uvarint(row)
+			if size <= 0 {
+				corrupt(key)
+			}
+			if !yield(string(key), event.Revision(revision)) {
+				return
+			}
+		}
+	}
+}
+
 // Query asks for one page of a list.
 type Query struct {
 	Prefix    string
@@ -47,7 +64,9 @@ type Item struct {
 func List(r store.Reader, q Query) (items []Item, next string) {
 	from := q.Prefix
 	if q.After != "" && q.After >= q.Prefix {
-		from = behind(q.After, q.Separator)
+		if from = q.After + "\x00"; len(q.After) > len(q.Prefix) { // a subtree is longer than the prefix
+			from = behind(q.After, q.Separator)
+		}
 	}
 	for {
 		subtree := ""
