@@ -222,7 +222,10 @@ func TestSubmitWithoutTime(t *testing.T) {
 	defer cancel()
 	for _, err := range []error{
 		l.Barrier(short, 1),
-		func() error { _, err := l.Submit(short, 1, machine.Command{Ledger: "one", Body: []byte("a")}); return err }(),
+		func() error {
+			_, err := l.Submit(short, 1, machine.Command{Ledger: "one", Body: []byte("a")})
+			return err
+		}(),
 	} {
 		if err != nil && !errors.Is(err, log.ErrUnavailable) && !errors.Is(err, log.ErrOutcomeUnknown) {
 			t.Errorf("got %v, want to be told about the outcome", err)
