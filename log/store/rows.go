@@ -34,7 +34,10 @@ func (r *Rows) Close() error {
 // Get implements Reader.
 func (r *Rows) Get(t Table, key []byte) ([]byte, bool) {
 	if r.points.Iterator == nil {
-		r.points = r.db.iter(&pebble.IterOptions{LowerBound: ledgerKey(prefixRows, r.ledger), UpperBound: successor(ledgerKey(prefixRows, r.ledger))})
+		r.points = r.db.iter(&pebble.IterOptions{
+			LowerBound: ledgerKey(prefixRows, r.ledger), UpperBound: successor(ledgerKey(prefixRows, r.ledger)),
+			UseL6Filters: true, // a decision often asks for a key that is not there yet: no table needs to be read for that
+		})
 	}
 	r.key = appendVersion(appendRowPrefix(r.key[:0], r.ledger, t, key), r.at)
 	if !r.points.SeekPrefixGE(r.key) {
