@@ -109,6 +109,9 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
+// columnMax is how wide a column of a table gets for the sake of a long cell, which then juts out.
+const columnMax = 60
+
 // table writes rows with columns of the same width, and nothing behind the last one.
 func table(w io.Writer, rows [][]string) error {
 	var widths []int
@@ -117,14 +120,16 @@ func table(w io.Writer, rows [][]string) error {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], len([]rune(cell)))
+			if n := len([]rune(cell)); n <= columnMax {
+				widths[i] = max(widths[i], n)
+			}
 		}
 	}
 	for _, row := range rows {
 		var b strings.Builder
 		for i, cell := range row {
 			b.WriteString(cell)
-			b.WriteString(strings.Repeat(" ", widths[i]-len([]rune(cell))+2))
+			b.WriteString(strings.Repeat(" ", max(0, widths[i]-len([]rune(cell)))+2))
 		}
 		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
 			return err
