@@ -15,6 +15,9 @@ var (
 	ErrTooLarge = errors.New("the command is too large")
 	// ErrClosed says that the log was closed.
 	ErrClosed = errors.New("the log is closed")
+	// ErrMembershipChanged says that who takes part in a group is not what the caller looked at any more: nothing was
+	// changed, and looking again is safe.
+	ErrMembershipChanged = errors.New("who takes part in the group has changed meanwhile")
 	// ErrNoLedger says that the group has no such ledger.
 	ErrNoLedger = errors.New("no such ledger")
 )

@@ -23,12 +23,16 @@ import (
 // group is this server's replica of one Raft group.
 type group struct {
 	id       uint64
+	replica  uint64 // this server's
 	host     *dragonboat.NodeHost
 	machine  *machine.Machine
 	proposer *proposer
 
 	mu    sync.Mutex
 	tails map[string]*tail
+
+	voterFile string      // says that this replica votes, see wasVoter
+	votes     atomic.Bool // and that the file is there
 
 	current  atomic.Int64 // when the state was last known to be current, as now gives it
 	checking atomic.Bool  // somebody is finding out
@@ -90,10 +94,15 @@ func Verify(ctx context.Context, c Config, domain machine.Domain) (_ map[uint64]
 
 // start lets Raft run the replica.
 func (g *group) start(c Config, host *dragonboat.NodeHost) error {
-	g.host, g.proposer = host, newProposer(host, g.id, c.origin, c.Tick)
+	g.host, g.replica, g.proposer = host, c.Replica, newProposer(host, g.id, c.origin, c.Tick, g.barrier)
 	create := func(uint64, uint64) sm.IOnDiskStateMachine { return g.machine }
-	err := host.StartOnDiskReplica(map[uint64]dragonboat.Target{c.Replica: c.Address}, false, create, config.Config{
-		ReplicaID: c.Replica, ShardID: g.id,
+	voter, err := g.wasVoter(c)
+	if err != nil {
+		return err
+	}
+	err = host.StartOnDiskReplica(c.Founders, len(c.Founders) == 0, create, config.Config{
+		IsNonVoting: !voter,
+		ReplicaID:   c.Replica, ShardID: g.id,
 		ElectionRTT: electionTicks, HeartbeatRTT: heartbeatTicks, CheckQuorum: true, PreVote: true,
 		SnapshotEntries: snapshotEntries, CompactionOverhead: compactionOverhead,
 		OrderedConfigChange: true,
@@ -122,24 +131,54 @@ func (g *group) hasLeader() bool {
 
 // barrier returns when this replica has applied everything that was committed anywhere when it was called.
 func (g *group) barrier(ctx context.Context) error {
-	for {
-		err := g.readIndex(ctx)
-		if !errors.Is(err, errDropped) {
+	return g.attempts(ctx, g.readIndex)
+}
+
+// A question to a leader that dies is not answered, and nobody says so. So it is asked again after a while, and the
+// next time after a longer one, for a leader may also be slow.
+const firstAttempt = 400 * time.Millisecond
+
+// attempts repeats what only asks, until it is answered or the time is up. Without a deadline that is defaultTimeout.
+func (g *group) attempts(ctx context.Context, ask func(context.Context) error) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
+		defer cancel()
+	}
+	for patience := firstAttempt; ; patience *= 2 {
+		attempt, cancel := context.WithTimeout(ctx, patience)
+		err := ask(attempt)
+		cancel()
+		switch {
+		case errors.Is(err, errDropped):
+			patience = firstAttempt / 2
+			if err := pause(ctx, retryWithNoLeader); err != nil {
+				return fmt.Errorf("%w: %w", ErrUnavailable, err)
+			}
+		case !errors.Is(err, ErrUnavailable):
 			return err
-		}
-		timer := time.NewTimer(retryWithNoLeader)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		case ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 		}
 	}
 }
 
+// pause returns after a while, or with the reason why it ended earlier.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// readIndex asks the leader once.
 func (g *group) readIndex(ctx context.Context) error {
 	began := now()
-	timeout := defaultTimeout
+	timeout := g.proposer.least
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = max(time.Until(deadline), g.proposer.least)
 	}
@@ -147,9 +186,9 @@ func (g *group) readIndex(ctx context.Context) error {
 	if err != nil {
 		return refusal(err)
 	}
-	defer request.Release()
 	select {
 	case result := <-request.ResultC():
+		request.Release()
 		switch {
 		case result.Completed():
 			g.noteCurrent(began)
@@ -161,6 +200,7 @@ func (g *group) readIndex(ctx context.Context) error {
 		}
 		return ErrUnavailable
 	case <-ctx.Done():
+		// Dragonboat owns the request until it has answered: it is left to the collector.
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
 }

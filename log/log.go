@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -27,15 +28,25 @@ import (
 // Config says how to open a Log.
 type Config struct {
 	Dir     string // data folder; "raft" and "groups" are made below it
-	Address string // HOST:PORT of this server's Raft listener
-	Replica uint64 // this server's number in every group, from 1
+	Address string // HOST:PORT under which the other servers reach this one
+	Replica uint64 // this server's number in every group, from 1; never used by another server, before or after
 	Groups  uint64 // how many groups there are; their ids are 1 to Groups
+	// Founders are the replicas that a new cluster begins with, this one among them, and their addresses. None means
+	// that this replica joins groups that exist: it waits until their leaders add it (Log.AddReplica).
+	Founders map[uint64]string
+	// Cluster is the cluster's id: servers of another one are not listened to.
+	Cluster string
+	// Transport carries Raft's messages. Log does not close it.
+	Transport Transport
 	// Tick is Raft's unit of time: a leader is missed after 10 to 20 of them. The default suits a local network.
 	Tick   time.Duration
 	Logger *slog.Logger
 
 	origin uint64 // of this process's proposals
 }
+
+// Transport is what carries Raft's messages: package transport's, or a test's own.
+type Transport = config.TransportFactory
 
 const (
 	defaultTick    = 50 * time.Millisecond
@@ -89,7 +100,7 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 	if err := l.checkRaftLog(c); err != nil {
 		return err
 	}
-	host, err := dragonboat.NewNodeHost(hostConfig(c))
+	host, err := dragonboat.NewNodeHost(hostConfig(c, leaderListener{l}))
 	if err != nil {
 		return fmt.Errorf("start Raft on %s: %w", c.Address, err)
 	}
@@ -145,21 +156,31 @@ func (l *Log) checkRaftLog(c Config) error {
 
 // hostConfig sizes Dragonboat for small machines: its own defaults take gigabytes and dozens of workers. The number
 // of shards of its log is fixed once data exists.
-func hostConfig(c Config) config.NodeHostConfig {
+func hostConfig(c Config, leaders leaderListener) config.NodeHostConfig {
 	const workers = 4
 	logdb := config.GetTinyMemLogDBConfig()
 	logdb.Shards = workers
 	return config.NodeHostConfig{
-		NodeHostDir:    c.raftDir(),
-		RTTMillisecond: uint64(c.Tick / time.Millisecond),
-		RaftAddress:    c.Address,
+		NodeHostDir:       c.raftDir(),
+		RTTMillisecond:    uint64(c.Tick / time.Millisecond),
+		RaftAddress:       c.Address,
+		DeploymentID:      deployment(c.Cluster),
+		RaftEventListener: leaders,
 		Expert: config.ExpertConfig{
-			LogDB: logdb,
+			LogDB:            logdb,
+			TransportFactory: c.Transport,
 			Engine: config.EngineConfig{
 				ExecShards: workers, CommitShards: workers, ApplyShards: workers, SnapshotShards: workers, CloseShards: workers,
 			},
 		},
 	}
+}
+
+// deployment is the number that Dragonboat puts on its messages and looks for on those of others.
+func deployment(cluster string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(cluster)) // a hash takes everything
+	return max(h.Sum64(), 1)        // zero is Dragonboat's default
 }
 
 // Close stops Raft and closes the groups. What was acknowledged is durable already.

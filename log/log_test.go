@@ -70,7 +70,11 @@ func deadline(t *testing.T) context.Context {
 
 func config(t *testing.T) log.Config {
 	t.Helper()
-	return log.Config{Dir: filepath.Join(t.TempDir(), "data"), Address: freeAddress(t), Replica: 1, Groups: 2, Tick: 10 * time.Millisecond}
+	address := freeAddress(t)
+	return log.Config{
+		Dir: filepath.Join(t.TempDir(), "data"), Address: address, Replica: 1, Groups: 2, Tick: 10 * time.Millisecond,
+		Founders: map[uint64]string{1: address},
+	}
 }
 
 func submit(t *testing.T, l *log.Log, group uint64, ledger, word string) string {

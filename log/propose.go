@@ -52,10 +52,14 @@ type proposer struct {
 	slots   chan struct{} // one token for each entry in flight
 	wg      sync.WaitGroup
 	ended   chan struct{} // closed when run has returned: everything proposed has been answered
+
+	flights flights
+	barrier func(context.Context) error // of the group
 }
 
-func newProposer(host *dragonboat.NodeHost, group, origin uint64, tick time.Duration) *proposer {
+func newProposer(host *dragonboat.NodeHost, group, origin uint64, tick time.Duration, barrier func(context.Context) error) *proposer {
 	return &proposer{
+		barrier: barrier,
 		host:    host,
 		origin:  origin,
 		least:   2 * tick,
@@ -156,7 +160,7 @@ func (p *proposer) gather(first *proposal) []*proposal {
 
 // send proposes one entry and leaves the waiting to a goroutine that frees the slot.
 func (p *proposer) send(batch []*proposal) {
-	free := func() { <-p.slots }
+	free := sync.OnceFunc(func() { <-p.slots })
 	batch, timeout := p.expire(batch)
 	if len(batch) == 0 {
 		free()
@@ -172,11 +176,18 @@ func (p *proposer) send(batch []*proposal) {
 		answer(batch, outcome{err: refusal(err)})
 		return
 	}
+	f := p.flights.begin(free)
 	p.wg.Go(func() {
-		defer free()
-		result := <-request.ResultC()
 		defer request.Release()
-		settle(batch, result)
+		defer p.flights.end(f)
+		select {
+		case result := <-request.ResultC():
+			free()
+			settle(batch, result)
+		case <-f.lost:
+			answer(batch, outcome{err: ErrOutcomeUnknown})
+			<-request.ResultC() // Dragonboat owns the request until it has answered
+		}
 	})
 }
 

@@ -109,6 +109,7 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 	s.endpoints.Raft = s.identity.Raft
 	s.log, err = log.Open(log.Config{
 		Dir: s.config.Data, Address: s.identity.Raft, Replica: s.identity.Replica, Groups: s.identity.Groups,
+		Founders: map[uint64]string{s.identity.Replica: s.identity.Raft}, Cluster: s.identity.Cluster,
 		Tick: time.Duration(s.config.Tick), Logger: s.config.Logger,
 	}, Domain{})
 	if err != nil {

@@ -1,0 +1,185 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/raftio"
+
+	"github.com/rollcall/rollcall/log/store"
+)
+
+// A replica that joins is a non-voter first: it gets every entry and counts for no majority, so that a server which
+// has yet to catch up delays nobody. Its number is never used again, not even by the same server after it was wiped:
+// Raft would take it for one that remembers its votes.
+
+// Membership is who takes part in a group.
+type Membership struct {
+	Voters    map[uint64]string // by replica: its address
+	NonVoters map[uint64]string
+	Removed   []uint64 // never to come back, in order
+	change    uint64   // the last change of it, which the next one must build on
+}
+
+// Replicas gives all that take part, in order.
+func (m Membership) Replicas() []uint64 {
+	return slices.Sorted(func(yield func(uint64) bool) {
+		for _, part := range []map[uint64]string{m.Voters, m.NonVoters} {
+			for r := range part {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// Groups are the ids of the groups, in order.
+func (l *Log) Groups() []uint64 { return slices.Sorted(maps.Keys(l.groups)) }
+
+// Membership asks the group who takes part in it. It needs a quorum.
+func (l *Log) Membership(ctx context.Context, group uint64) (Membership, error) {
+	g, err := l.group(group)
+	if err != nil {
+		return Membership{}, err
+	}
+	var m *dragonboat.Membership
+	err = g.attempts(ctx, func(attempt context.Context) (err error) {
+		m, err = g.host.SyncGetShardMembership(attempt, group)
+		return membershipError(err)
+	})
+	if err != nil {
+		return Membership{}, err
+	}
+	_, voter := m.Nodes[g.replica]
+	if err := g.noteVoter(voter); err != nil {
+		return Membership{}, err
+	}
+	return Membership{
+		Voters: m.Nodes, NonVoters: m.NonVotings, Removed: slices.Sorted(maps.Keys(m.Removed)), change: m.ConfigChangeID,
+	}, nil
+}
+
+// AddReplica has a replica take part in a group as a non-voter. The membership m is the one that the caller looked at:
+// where it has changed meanwhile, nothing happens and the error is ErrMembershipChanged.
+func (l *Log) AddReplica(ctx context.Context, group, replica uint64, address string, m Membership) error {
+	return l.change(group, func(host *dragonboat.NodeHost) error {
+		return host.SyncRequestAddNonVoting(ctx, group, replica, address, m.change)
+	})
+}
+
+// Promote makes a voter of a non-voter.
+func (l *Log) Promote(ctx context.Context, group, replica uint64, m Membership) error {
+	return l.change(group, func(host *dragonboat.NodeHost) error {
+		return host.SyncRequestAddReplica(ctx, group, replica, m.NonVoters[replica], m.change)
+	})
+}
+
+// RemoveReplica ends a replica's part in a group, for good.
+func (l *Log) RemoveReplica(ctx context.Context, group, replica uint64, m Membership) error {
+	return l.change(group, func(host *dragonboat.NodeHost) error {
+		return host.SyncRequestDeleteReplica(ctx, group, replica, m.change)
+	})
+}
+
+func (l *Log) change(group uint64, do func(*dragonboat.NodeHost) error) error {
+	g, err := l.group(group)
+	if err != nil {
+		return err
+	}
+	return membershipError(do(g.host))
+}
+
+func membershipError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, dragonboat.ErrRejected):
+		return ErrMembershipChanged
+	case errors.Is(err, dragonboat.ErrClosed), errors.Is(err, dragonboat.ErrShardClosed), errors.Is(err, dragonboat.ErrShardNotFound):
+		return ErrClosed
+	case errors.Is(err, dragonboat.ErrTimeout), errors.Is(err, dragonboat.ErrShardNotReady), errors.Is(err, dragonboat.ErrTimeoutTooSmall),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, dragonboat.ErrSystemBusy):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return fmt.Errorf("change who takes part: %w", err)
+}
+
+// Leader is the replica that leads a group, as far as this server knows; zero when it knows of none.
+func (l *Log) Leader(group uint64) uint64 {
+	g := l.groups[group]
+	if g == nil || g.host == nil {
+		return 0
+	}
+	leader, _, ok, err := g.host.GetLeaderID(group)
+	if err != nil || !ok {
+		return 0
+	}
+	return leader
+}
+
+// Applied is the index of the last Raft entry that this server has applied in a group.
+func (l *Log) Applied(group uint64) uint64 {
+	g := l.groups[group]
+	if g == nil {
+		return 0
+	}
+	return g.machine.Applied()
+}
+
+// Transfer asks a group's leader, which is this server, to let another voter lead. It returns when that has begun;
+// Leader tells when it has happened.
+func (l *Log) Transfer(group, to uint64) error {
+	g, err := l.group(group)
+	if err != nil {
+		return err
+	}
+	if err := g.host.RequestLeaderTransfer(group, to); err != nil {
+		return fmt.Errorf("have replica %d lead group %d: %w", to, group, err)
+	}
+	return nil
+}
+
+// leaderListener is told by Dragonboat who leads.
+type leaderListener struct{ log *Log }
+
+// LeaderUpdated implements raftio.IRaftEventListener. It must not wait.
+func (l leaderListener) LeaderUpdated(info raftio.LeaderInfo) {
+	if g := l.log.groups[info.ShardID]; g != nil && g.proposer != nil {
+		g.proposer.leaderIs(info.LeaderID, info.Term)
+	}
+}
+
+// What Dragonboat wants to know at a start, and keeps to itself afterwards, is whether the replica votes. A founder
+// does. One that joined is a non-voter until it was promoted, which the file "voter-N" says.
+func (g *group) wasVoter(c Config) (bool, error) {
+	g.voterFile = filepath.Join(c.raftDir(), fmt.Sprintf("voter-%d", g.id))
+	if len(c.Founders) > 0 {
+		g.votes.Store(true)
+		return true, nil
+	}
+	_, err := os.Stat(g.voterFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// noteVoter remembers that this replica votes. The promotion itself is an entry in Raft's log, which makes a voter of
+// a replica that starts as a non-voter: so the file may be late, as long as it is there before that entry is compacted.
+func (g *group) noteVoter(voter bool) error {
+	if !voter || g.votes.Swap(true) {
+		return nil
+	}
+	if err := store.WriteFile(store.DefaultFS, g.voterFile, nil); err != nil {
+		g.votes.Store(false)
+		return fmt.Errorf("remember that this server votes in group %d: %w", g.id, err)
+	}
+	return nil
+}

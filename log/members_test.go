@@ -1,0 +1,203 @@
+package log_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rollcall/rollcall/log"
+	"github.com/rollcall/rollcall/log/machine"
+	"github.com/rollcall/rollcall/log/transport"
+)
+
+// member is one server of a cluster of logs.
+type member struct {
+	config    log.Config
+	transport *transport.Transport
+	log       *log.Log
+}
+
+// listen takes an address for a member that is to have a number.
+func listen(t *testing.T, replica uint64) *member {
+	t.Helper()
+	tr, err := transport.Listen(transport.Config{Address: "127.0.0.1:0", Name: fmt.Sprint(replica)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.Join("test")
+	m := &member{transport: tr, config: log.Config{
+		Dir: filepath.Join(t.TempDir(), "data"), Address: tr.Address(), Replica: replica, Groups: 2,
+		Tick: 20 * time.Millisecond, Cluster: "test", Transport: tr,
+	}}
+	t.Cleanup(func() { m.close(t) })
+	return m
+}
+
+func (m *member) open(t *testing.T) {
+	t.Helper()
+	var err error
+	if m.log, err = log.Open(m.config, words{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *member) close(t *testing.T) {
+	t.Helper()
+	if m.log != nil {
+		if err := m.log.Close(); err != nil {
+			t.Error(err)
+		}
+		m.log = nil
+	}
+	if err := m.transport.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// found makes a cluster of n.
+func found(t *testing.T, n int) []*member {
+	t.Helper()
+	members, founders := make([]*member, n), map[uint64]string{}
+	for i := range members {
+		members[i] = listen(t, uint64(i+1))
+		founders[uint64(i+1)] = members[i].config.Address
+	}
+	for _, m := range members {
+		m.config.Founders = founders
+		m.open(t)
+	}
+	for _, m := range members {
+		if err := m.log.WaitReady(deadline(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return members
+}
+
+// retry submits until it is accepted: what is not known to have happened may happen twice here.
+func retry(t *testing.T, l *log.Log, word string) string {
+	t.Helper()
+	ctx := deadline(t)
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		reply, err := l.Submit(attempt, 1, machine.Command{Ledger: "one", Time: 1, Body: []byte(word)})
+		cancel()
+		if err == nil {
+			return string(reply)
+		}
+		if !errors.Is(err, log.ErrUnavailable) && !errors.Is(err, log.ErrOutcomeUnknown) {
+			t.Fatal(err)
+		}
+		if ctx.Err() != nil {
+			t.Fatal(ctx.Err())
+		}
+	}
+}
+
+func head(t *testing.T, l *log.Log) uint64 {
+	t.Helper()
+	if err := l.Barrier(deadline(t), 1); err != nil {
+		t.Fatal(err)
+	}
+	h, err := l.Head(1, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.Leaves
+}
+
+// TestEveryServerTakesCommands writes on each of three servers and reads on each other.
+func TestEveryServerTakesCommands(t *testing.T) {
+	members := found(t, 3)
+	for i, m := range members {
+		if got, want := retry(t, m.log, "x"), fmt.Sprintf("one@%d", i+1); got != want {
+			t.Errorf("server %d: got %q, want %q", i+1, got, want)
+		}
+		for j, other := range members {
+			if got, want := head(t, other.log), uint64(i+1); got != want {
+				t.Errorf("server %d after a write on %d: got %d events, want %d", j+1, i+1, got, want)
+			}
+		}
+	}
+}
+
+// TestLeaderDies has the leader vanish under a writer on another server, whose next commands must not wait for the
+// time of those that died with the leader.
+func TestLeaderDies(t *testing.T) {
+	members := found(t, 3)
+	retry(t, members[0].log, "x")
+	leader := members[0].log.Leader(1)
+	if leader == 0 {
+		t.Fatal("no leader after a write")
+	}
+	survivor := members[leader%3].log
+	members[leader-1].close(t)
+	began := time.Now()
+	// More than there are slots for entries, so that what died with the leader would block what comes after.
+	results := make(chan error, 8)
+	for range cap(results) {
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			_, err := survivor.Submit(ctx, 1, machine.Command{Ledger: "one", Time: 1, Body: []byte("y")})
+			results <- err
+		}()
+	}
+	for range cap(results) {
+		if err := <-results; err != nil && !errors.Is(err, log.ErrOutcomeUnknown) {
+			t.Error(err)
+		}
+	}
+	retry(t, survivor, "z")
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the next leader's first write took %s: it waited for commands that died with the leader before", took)
+	}
+}
+
+// TestJoinPromoteRemove adds a fourth server, makes it a voter, and removes one.
+func TestJoinPromoteRemove(t *testing.T) {
+	members := found(t, 3)
+	for range 5 {
+		retry(t, members[0].log, "x")
+	}
+	leader := members[members[0].log.Leader(1)-1].log
+	m, err := leader.Membership(deadline(t), 1)
+	if err != nil || len(m.Voters) != 3 || len(m.NonVoters) != 0 {
+		t.Fatalf("membership of three: %+v, %v", m, err)
+	}
+	fourth := listen(t, 40)
+	fourth.open(t)
+	if err := leader.AddReplica(deadline(t), 1, 40, fourth.config.Address, m); err != nil {
+		t.Fatal(err)
+	}
+	if err := leader.AddReplica(deadline(t), 1, 41, "127.0.0.1:1", m); !errors.Is(err, log.ErrMembershipChanged) {
+		t.Errorf("a change that builds on an old membership: got %v, want %v", err, log.ErrMembershipChanged)
+	}
+	if got := head(t, fourth.log); got != 5 {
+		t.Errorf("the fourth server has %d events, want 5", got)
+	}
+	if m, err = leader.Membership(deadline(t), 1); err != nil || m.NonVoters[40] != fourth.config.Address {
+		t.Fatalf("membership with a fourth: %+v, %v", m, err)
+	}
+	if err := leader.Promote(deadline(t), 1, 40, m); err != nil {
+		t.Fatal(err)
+	}
+	if m, err = fourth.log.Membership(deadline(t), 1); err != nil || len(m.Voters) != 4 {
+		t.Fatalf("membership after the promotion: %+v, %v", m, err)
+	}
+	if err := fourth.log.RemoveReplica(deadline(t), 1, 2, m); err != nil {
+		t.Fatal(err)
+	}
+	if m, err = fourth.log.Membership(deadline(t), 1); err != nil || len(m.Voters) != 3 || len(m.Removed) != 1 {
+		t.Fatalf("membership after the removal: %+v, %v", m, err)
+	}
+	if err := fourth.log.AddReplica(deadline(t), 1, 2, members[1].config.Address, m); err == nil {
+		t.Error("a replica that was removed came back under its number")
+	}
+	if got := retry(t, fourth.log, "y"); got != "one@6" {
+		t.Errorf("a write on the new voter: got %q, want %q", got, "one@6")
+	}
+}
