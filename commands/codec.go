@@ -31,6 +31,9 @@ const (
 	kindDeregisterInstance kind = 11
 	kindCreateNamespace    kind = 90
 	kindOpenNamespace      kind = 91
+	kindAddMember          kind = 92
+	kindPromoteMember      kind = 93
+	kindRemoveMember       kind = 94
 )
 
 // ErrMalformed is why bytes are not a command that this version knows.
@@ -87,6 +90,12 @@ func kindOf(c Command) kind {
 		return kindCreateNamespace
 	case OpenNamespace:
 		return kindOpenNamespace
+	case AddMember:
+		return kindAddMember
+	case PromoteMember:
+		return kindPromoteMember
+	case RemoveMember:
+		return kindRemoveMember
 	}
 	panic(fmt.Sprintf("command %T has no number", c))
 }
@@ -117,6 +126,12 @@ func Decode(b []byte) (Command, error) {
 		return unmarshal[CreateNamespace](w.Body)
 	case kindOpenNamespace:
 		return unmarshal[OpenNamespace](w.Body)
+	case kindAddMember:
+		return unmarshal[AddMember](w.Body)
+	case kindPromoteMember:
+		return unmarshal[PromoteMember](w.Body)
+	case kindRemoveMember:
+		return unmarshal[RemoveMember](w.Body)
 	}
 	return nil, fmt.Errorf("%w: kind %d", ErrMalformed, w.Kind)
 }

@@ -29,6 +29,9 @@ func samples() []commands.Command {
 		commands.DeregisterInstance{Service: "web", ID: "1"},
 		commands.CreateNamespace{Namespace: "blue", Group: 2},
 		commands.OpenNamespace{Namespace: "blue", Cluster: "c", Placed: 4, Groups: 2},
+		commands.AddMember{Name: "a", Address: "10.0.0.1:7601", Nonce: "00ff", Voter: true, Replica: 3, Replace: true},
+		commands.PromoteMember{Name: "a"},
+		commands.RemoveMember{Name: "a"},
 	}
 }
 

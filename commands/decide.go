@@ -51,6 +51,7 @@ type Result struct {
 	Deleted  uint64         `cbor:"3,keyasint,omitempty"` // how many keys or instances a delete removed
 	Entries  []event.Entry  `cbor:"4,keyasint,omitempty"` // what a get read
 	Group    uint64         `cbor:"5,keyasint,omitempty"` // where a namespace was placed
+	Replica  uint64         `cbor:"6,keyasint,omitempty"` // a member's number
 }
 
 // Resolve fills in the number of the commit, once it is known, wherever the answer speaks of it.
@@ -102,6 +103,12 @@ func Decide(s State, at Situation, c Command) (Decision, *Rejection) {
 		return decideDeregister(s, c)
 	case CreateNamespace:
 		return decideCreateNamespace(s, at.Ledger, c)
+	case AddMember:
+		return decideAddMember(s, at.Ledger, c)
+	case PromoteMember:
+		return decidePromoteMember(s, c)
+	case RemoveMember:
+		return decideRemoveMember(s, c)
 	}
 	return Decision{}, reject(CodeUnknownCommand, "command %T is not known to this version", c)
 }

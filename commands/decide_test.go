@@ -118,6 +118,9 @@ func show(events []event.Event, a commands.Answer, r *commands.Rejection) string
 		if r.Group > 0 {
 			fmt.Fprintf(&b, " group %d", r.Group)
 		}
+		if r.Replica > 0 {
+			fmt.Fprintf(&b, " replica %d", r.Replica)
+		}
 		for _, e := range r.Entries {
 			fmt.Fprintf(&b, " %s", showEntry(e))
 		}
@@ -158,6 +161,12 @@ func showRows(l *ledger, d *datadriven.TestData) string {
 	for n := range v.Namespaces() {
 		fmt.Fprintf(&b, "namespace %s group %d @%d\n", n.Name, n.Group, n.Revision)
 	}
+	for m := range v.Members() {
+		fmt.Fprintf(&b, "member %s replica %d %s nonce %q voter %t @%d\n", m.Name, m.Replica, m.Address, m.Nonce, m.Voter, m.Revision)
+	}
+	for r := range v.RemovedReplicas() {
+		fmt.Fprintf(&b, "removed replica %d\n", r)
+	}
 	return b.String()
 }
 
@@ -185,6 +194,18 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 		return commands.CreateNamespace{Namespace: argument(d.CmdArgs, 0), Group: number(t, d.CmdArgs, "group")}
 	case "txn":
 		return parseTxn(t, d.Input)
+	case "add-member":
+		nonce, _ := value(d.CmdArgs, "nonce")
+		_, voter := value(d.CmdArgs, "voter")
+		_, replace := value(d.CmdArgs, "replace")
+		return commands.AddMember{
+			Name: argument(d.CmdArgs, 0), Address: argument(d.CmdArgs, 1), Nonce: nonce, Voter: voter, Replace: replace,
+			Replica: number(t, d.CmdArgs, "replica"),
+		}
+	case "promote-member":
+		return commands.PromoteMember{Name: argument(d.CmdArgs, 0)}
+	case "remove-member":
+		return commands.RemoveMember{Name: argument(d.CmdArgs, 0)}
 	}
 	d.Fatalf(t, "unknown directive %q", d.Cmd)
 	return nil

@@ -22,6 +22,9 @@ const (
 	CodeUnknownNamespace Code = "unknown-namespace"
 	CodeUnknownCommand   Code = "unknown-command"
 	CodeBusy             Code = "busy"
+	CodeInvalidMember    Code = "invalid-member"
+	CodeMemberExists     Code = "member-exists"
+	CodeQuorumAtRisk     Code = "quorum-at-risk"
 )
 
 // Rejection is a refusal. It is a value and not a fault: every replica comes to the same one, nothing is written,

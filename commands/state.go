@@ -24,4 +24,9 @@ type State interface {
 	Namespace(name string) (event.Namespace, bool)
 	Namespaces() iter.Seq[event.Namespace]
 	Groups() uint64
+	// Member gives a server of the cluster, Members all of them in name order; LastReplica is the highest number that
+	// any ever had. They are known in the ledger of event.System only.
+	Member(name string) (event.Member, bool)
+	Members() iter.Seq[event.Member]
+	LastReplica() uint64
 }

@@ -25,6 +25,8 @@ func Validate(c Command) *Rejection {
 		return validateTxn(c)
 	case RegisterInstance:
 		return validateInstance(c.Instance)
+	case AddMember:
+		return validateMember(c)
 	case CreateNamespace:
 		return validateNamespace(c.Namespace)
 	}

@@ -69,6 +69,14 @@ type NamespaceData struct {
 	Groups    uint64 `json:"groups,omitempty"`
 }
 
+// MemberData is the data of the rollcall.member.* events.
+type MemberData struct {
+	Name    string `json:"name"`
+	Replica uint64 `json:"replica"`
+	Raft    string `json:"raft,omitempty"`
+	Voter   bool   `json:"voter,omitempty"`
+}
+
 // Text is a value in JSON: as text where it can be read as such, in base64 otherwise.
 type Text struct {
 	Value       *string `json:"value,omitempty"`
@@ -151,6 +159,12 @@ func data(e event.Event) any {
 		return NamespaceData{Namespace: b.Namespace, Cluster: b.Cluster, Placed: uint64(b.Placed), Groups: b.Groups}
 	case event.NamespaceCreated:
 		return NamespaceData{Namespace: b.Namespace, Group: b.Group}
+	case event.MemberAdded:
+		return MemberData{Name: b.Name, Replica: b.Replica, Raft: b.Address, Voter: b.Voter}
+	case event.MemberPromoted:
+		return MemberData{Name: b.Name, Replica: b.Replica, Voter: true}
+	case event.MemberRemoved:
+		return MemberData{Name: b.Name, Replica: b.Replica}
 	}
 	panic(fmt.Sprintf("event %T has no outside form", e.Body))
 }

@@ -76,6 +76,9 @@ var meanings = map[commands.Code]meaning{
 	commands.CodeConditionFailed:  {412, "A condition does not hold", 0},
 	commands.CodeNotFound:         {404, "It does not exist", 0},
 	commands.CodeUnknownNamespace: {404, "The namespace does not exist", 0},
+	commands.CodeInvalidMember:    {400, "The server cannot be added", 0},
+	commands.CodeMemberExists:     {409, "There is such a server already", 0},
+	commands.CodeQuorumAtRisk:     {409, "The cluster would lose its quorum", 0},
 	commands.CodeUnknownCommand:   {501, "The server's version does not know the command", 0},
 
 	CodeCrossOrigin:       {403, "Another site's page may not write", 0},

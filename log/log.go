@@ -203,9 +203,15 @@ func (l *Log) Close() error {
 
 // WaitReady returns when every group has a leader and has applied what was committed before.
 func (l *Log) WaitReady(ctx context.Context) error {
-	for _, g := range l.groups {
-		if err := g.barrier(ctx); err != nil {
-			return fmt.Errorf("group %d: %w", g.id, err)
+	for _, id := range l.Groups() {
+		for {
+			err := l.groups[id].barrier(ctx)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil || !errors.Is(err, ErrUnavailable) {
+				return fmt.Errorf("group %d: %w", id, err)
+			}
 		}
 	}
 	return nil

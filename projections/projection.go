@@ -1,7 +1,7 @@
 // Package projections folds events into views and reads them.
 //
 // A view can always be thrown away and folded again from the ledger, to the same bytes. Views that decisions read
-// (kv, registry, namespaces) are folded in the very batch that writes the events; views that only readers use
+// (kv, registry, namespaces, members) are folded in the very batch that writes the events; views that only readers use
 // (names) follow the tail in memory.
 //
 // It knows no transport and no Raft: it is given a reader and writer of rows.
@@ -13,6 +13,7 @@ import (
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
 	"github.com/rollcall/rollcall/projections/kv"
+	"github.com/rollcall/rollcall/projections/members"
 	"github.com/rollcall/rollcall/projections/namespaces"
 	"github.com/rollcall/rollcall/projections/registry"
 )
@@ -22,6 +23,7 @@ func Fold(w store.Writer, e event.Event) {
 	kv.Fold(w, e)
 	registry.Fold(w, e)
 	namespaces.Fold(w, e)
+	members.Fold(w, e)
 }
 
 // View is the state of one namespace at one revision. It has the methods that commands.State asks for.
@@ -71,3 +73,15 @@ func (v View) Namespaces() iter.Seq[event.Namespace] { return namespaces.All(v.r
 
 // Groups is how many groups the cluster was made with; only _system's view knows.
 func (v View) Groups() uint64 { return namespaces.Groups(v.rows) }
+
+// Member gives one server of the cluster; only _system's view knows any.
+func (v View) Member(name string) (event.Member, bool) { return members.Get(v.rows, name) }
+
+// Members yields the servers of the cluster in name order; only _system's view knows any.
+func (v View) Members() iter.Seq[event.Member] { return members.All(v.rows) }
+
+// RemovedReplicas yields the replicas that never come back, in order; only _system's view knows any.
+func (v View) RemovedReplicas() iter.Seq[uint64] { return members.Removed(v.rows) }
+
+// LastReplica is the highest replica that any server ever had; only _system's view knows.
+func (v View) LastReplica() uint64 { return members.LastReplica(v.rows) }

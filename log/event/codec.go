@@ -121,6 +121,12 @@ func decodeBody(k Kind, raw []byte) (Body, error) {
 		return unmarshal[NamespaceOpened](raw)
 	case KindNamespaceCreated:
 		return unmarshal[NamespaceCreated](raw)
+	case KindMemberAdded:
+		return unmarshal[MemberAdded](raw)
+	case KindMemberPromoted:
+		return unmarshal[MemberPromoted](raw)
+	case KindMemberRemoved:
+		return unmarshal[MemberRemoved](raw)
 	}
 	return nil, fmt.Errorf("kind %d is not known to this version", k)
 }

@@ -38,6 +38,10 @@ func samples() map[string]event.Event {
 		"instance-deregistered":     at(event.InstanceDeregistered{Service: "web", ID: "web-1", Previous: 9}),
 		"namespace-opened":          at(event.NamespaceOpened{Namespace: "blue", Cluster: "0011223344556677", Placed: 5, Groups: 4}),
 		"namespace-created":         at(event.NamespaceCreated{Namespace: "blue", Group: 2}),
+		"member-added":              at(event.MemberAdded{Name: "a", Replica: 3, Address: "10.0.0.1:7601", Nonce: "00ff", Voter: true}),
+		"member-added-least":        {Revision: 2, Commit: 2, Body: event.MemberAdded{Name: "a", Replica: 1, Address: "h:1"}},
+		"member-promoted":           at(event.MemberPromoted{Name: "a", Replica: 3}),
+		"member-removed":            at(event.MemberRemoved{Name: "a", Replica: 3}),
 	}
 }
 

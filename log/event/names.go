@@ -22,6 +22,23 @@ func IsNamespaceName(s string) bool {
 	return true
 }
 
+// IsMemberName tells whether s can name a server: 1 to 63 letters, digits, hyphens, dots and underscores, the first and
+// the last of them a letter or a digit.
+func IsMemberName(s string) bool {
+	alphanumeric := func(c byte) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+	}
+	if len(s) == 0 || len(s) > MemberBytesMax || !alphanumeric(s[0]) || !alphanumeric(s[len(s)-1]) {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !alphanumeric(c) && c != '-' && c != '.' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
 // IsDNSLabel tells whether s can stand as one label of a DNS name: 1 to 63 letters, digits, hyphens (not first,
 // not last) and underscores (RFC 1035 section 2.3.1, with the underscore of RFC 8552). Names that are no labels
 // may be registered, but DNS cannot ask for them.

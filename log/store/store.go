@@ -19,6 +19,7 @@ const (
 	TableInstances  Table = 2
 	TableNamespaces Table = 3
 	TableSystem     Table = 4
+	TableMembers    Table = 5
 )
 
 // Reader reads the rows of one ledger as they were at one commit.
