@@ -91,6 +91,10 @@ cover: ## Measure which statements the tests reach; coverage.out holds the detai
 run: build ## Start one server, with its data in ./rollcall-data
 	./bin/rollcall serve
 
+.PHONY: cluster
+cluster: build ## Start three servers on loopback, with their data in ./rollcall-cluster
+	./test/cluster/cluster.sh
+
 .PHONY: demo
 demo: build ## Show in a minute what Rollcall does, and fail where it does not
 	./test/demo/demo.sh

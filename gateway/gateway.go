@@ -30,8 +30,35 @@ type Backend interface {
 	// Follow reads a namespace's events from a revision on (0 and 1: from the first), then goes on live. Zero
 	// waiting costs zero work. Close it after use.
 	Follow(namespace string, from event.Revision) (Follower, error)
+	// Members are the servers of the cluster, in name order, as far as this server knows.
+	Members(ctx context.Context) ([]Member, error)
+	// Groups are the Raft groups, in order. It asks each of them.
+	Groups(ctx context.Context) ([]Group, error)
 	// Head is the last revision that this server has applied; it does not ask the other servers.
 	Head(namespace string) (event.Revision, error)
+}
+
+// Member is a server of the cluster.
+type Member struct {
+	Name    string
+	Replica uint64 // its number in every Raft group
+	Raft    string // HOST:PORT, as are the next three; those are empty while it has not been heard of
+	HTTP    string
+	NATS    string
+	DNS     string
+	Voter   bool // it votes, or is to vote once it has caught up
+	Alive   bool // it answers
+	// Revision is the last one of _system that it is known to have applied.
+	Revision event.Revision
+}
+
+// Group is a Raft group: the namespaces on it, and who takes part in it. Servers go by their names.
+type Group struct {
+	ID         uint64
+	Leader     string // empty while there is none
+	Members    []string
+	NonVoters  []string
+	Namespaces []string
 }
 
 // Request is a command and who asks for it.

@@ -23,6 +23,7 @@ func TestProblemCodes(t *testing.T) {
 		"invalid-key": 400, "invalid-namespace": 400, "invalid-instance": 400, "invalid-transaction": 400,
 		"invalid-argument": 400, "too-large": 413, "condition-failed": 412, "not-found": 404,
 		"unknown-namespace": 404, "unknown-command": 501,
+		"invalid-member": 400, "member-exists": 409, "quorum-at-risk": 409,
 
 		"cross-origin": 403, "internal": 500, "invalid-body": 400, "invalid-etag": 400,
 		"invalid-filter": 400, "invalid-header": 400, "invalid-json": 400, "invalid-parameter": 400,

@@ -60,6 +60,7 @@ func (c Config) raftDir() string { return filepath.Join(c.Dir, "raft") }
 type Log struct {
 	host   *dragonboat.NodeHost
 	groups map[uint64]*group
+	logger *slog.Logger
 	cache  *store.Cache
 
 	closeOnce sync.Once
@@ -82,7 +83,7 @@ func Open(c Config, domain machine.Domain) (*Log, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	l := &Log{groups: map[uint64]*group{}, cache: store.NewCache(cacheBytes), closed: make(chan struct{}), stop: stop}
+	l := &Log{groups: map[uint64]*group{}, logger: c.Logger, cache: store.NewCache(cacheBytes), closed: make(chan struct{}), stop: stop}
 	if err := l.open(ctx, c, domain); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

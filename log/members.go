@@ -57,13 +57,34 @@ func (l *Log) Membership(ctx context.Context, group uint64) (Membership, error) 
 	if err != nil {
 		return Membership{}, err
 	}
-	_, voter := m.Nodes[g.replica]
-	if err := g.noteVoter(voter); err != nil {
-		return Membership{}, err
-	}
 	return Membership{
 		Voters: m.Nodes, NonVoters: m.NonVotings, Removed: slices.Sorted(maps.Keys(m.Removed)), change: m.ConfigChangeID,
 	}, nil
+}
+
+// NoteVotes remembers in which groups this replica has become a voter. It asks nobody, and is to be called now and then.
+func (l *Log) NoteVotes() {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(l.groups)), func(g *group) bool { return !g.votes.Load() }) {
+		return
+	}
+	for id, voters := range l.Voters() {
+		if g := l.groups[id]; !g.votes.Load() && slices.Contains(voters, g.replica) {
+			if err := g.noteVoter(); err != nil {
+				l.logger.Error("cannot remember that this server votes", "group", g.id, "error", err)
+			}
+		}
+	}
+}
+
+// Voters are, by group, the replicas that vote as far as this server has heard. It asks nobody.
+func (l *Log) Voters() map[uint64][]uint64 {
+	all := map[uint64][]uint64{}
+	for _, shard := range l.host.GetNodeHostInfo(dragonboat.NodeHostInfoOption{SkipLogInfo: true}).ShardInfoList {
+		if l.groups[shard.ShardID] != nil {
+			all[shard.ShardID] = slices.Sorted(maps.Keys(shard.Replicas))
+		}
+	}
+	return all
 }
 
 // AddReplica has a replica take part in a group as a non-voter. The membership m is the one that the caller looked at:
@@ -168,18 +189,16 @@ func (g *group) wasVoter(c Config) (bool, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
+	g.votes.Store(err == nil)
 	return err == nil, err
 }
 
 // noteVoter remembers that this replica votes. The promotion itself is an entry in Raft's log, which makes a voter of
 // a replica that starts as a non-voter: so the file may be late, as long as it is there before that entry is compacted.
-func (g *group) noteVoter(voter bool) error {
-	if !voter || g.votes.Swap(true) {
-		return nil
-	}
+func (g *group) noteVoter() error {
 	if err := store.WriteFile(store.DefaultFS, g.voterFile, nil); err != nil {
-		g.votes.Store(false)
 		return fmt.Errorf("remember that this server votes in group %d: %w", g.id, err)
 	}
+	g.votes.Store(true)
 	return nil
 }

@@ -24,7 +24,7 @@ func routeRaftLogs(to *slog.Logger) {
 }
 
 // raftLogger lets one of Dragonboat's packages speak through slog, a level lower: its information is our debugging,
-// and its warnings tell of ordinary elections.
+// and its warnings tell of ordinary elections and of every question that came before there was a leader.
 type raftLogger string
 
 // SetLevel implements logger.ILogger: slog's handler decides what is shown.
@@ -37,10 +37,14 @@ func (n raftLogger) Infof(format string, args ...any) {
 }
 
 func (n raftLogger) Warningf(format string, args ...any) {
-	raftLog.Load().Info(fmt.Sprintf(format, args...), "raft", string(n))
+	raftLog.Load().Debug(fmt.Sprintf(format, args...), "raft", string(n))
 }
 
 func (n raftLogger) Errorf(format string, args ...any) {
+	if n == "transport" { // a server that cannot be reached, which its peers say better
+		raftLog.Load().Debug(fmt.Sprintf(format, args...), "raft", string(n))
+		return
+	}
 	raftLog.Load().Error(fmt.Sprintf(format, args...), "raft", string(n))
 }
 

@@ -43,6 +43,9 @@ func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request
 	if rejection := commands.Validate(r.Command); rejection != nil {
 		return commands.Answer{}, rejection
 	}
+	if r.Command, err = s.guard(r.Command); err != nil {
+		return commands.Answer{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
 	defer cancel()
 	answer, err := s.submit(ctx, group, namespace, r)
@@ -94,6 +97,17 @@ func (s *Server) View(ctx context.Context, namespace string, o gateway.ReadOptio
 		return fn(gateway.View{View: projections.NewView(rows, revision), Staleness: staleness})
 	})
 	return outside(err)
+}
+
+// stale runs fn on what this server has of a namespace, whatever the others do.
+func (s *Server) stale(namespace string, fn func(gateway.View) error) error {
+	group, err := s.placement.group(namespace)
+	if err != nil {
+		return err
+	}
+	return s.log.View(group, namespace, nil, func(rows store.Reader, revision event.Revision) error {
+		return fn(gateway.View{View: projections.NewView(rows, revision)})
+	})
 }
 
 // choose gives the revision that a reader wants to see.

@@ -7,7 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +15,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/rollcall/rollcall/gateway/notify"
+	"github.com/rollcall/rollcall/log/event"
 )
 
 // Config is everything that can be set about a server. The zero value of a field means its default; the command
@@ -27,6 +28,15 @@ type Config struct {
 	Raft string `toml:"raft"` // HOST:PORT for the other servers
 	NATS string `toml:"nats"` // HOST:PORT for subscribers
 	DNS  string `toml:"dns"`  // HOST:PORT, UDP and TCP
+
+	// RaftAdvertise is where the other servers reach the Raft listener, where that is not what it listens on.
+	RaftAdvertise string `toml:"raft-advertise"`
+	// Bootstrap are the servers that a new cluster begins with, this one among them: "a=HOST:PORT,b=HOST:PORT".
+	Bootstrap string `toml:"bootstrap"`
+	// Join are HTTP addresses of servers of a running cluster, which this one joins: "http://HOST:PORT,…".
+	Join string `toml:"join"`
+	// NonVoter has a server that joins stay without a vote until it is promoted.
+	NonVoter bool `toml:"non-voter"`
 
 	DNSDomain string `toml:"dns-domain"` // the domain that DNS answers for; default: rollcall.internal.
 	Groups    uint64 `toml:"groups"`     // Raft groups of a new cluster; default 4
@@ -119,8 +129,6 @@ func (c *Config) setDefaults(hostname string) {
 	c.DNSDomain = strings.ToLower(c.DNSDomain)
 }
 
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
-
 // Check fills in the defaults, and names everything that is wrong with the configuration.
 func (c *Config) Check() error {
 	hostname, err := os.Hostname()
@@ -129,13 +137,28 @@ func (c *Config) Check() error {
 	}
 	c.setDefaults(hostname)
 	var errs []error
-	if !namePattern.MatchString(c.Name) {
+	if !event.IsMemberName(c.Name) {
 		errs = append(errs, fmt.Errorf("name %q: 1 to 63 letters, digits, hyphens, dots and underscores", c.Name))
 	}
 	for _, l := range []struct{ flag, address string }{
 		{"http", c.HTTP}, {"raft", c.Raft}, {"nats", c.NATS}, {"dns", c.DNS},
 	} {
 		errs = append(errs, c.validateListener(l.flag, l.address))
+	}
+	if c.RaftAdvertise != "" {
+		if host, port, err := net.SplitHostPort(c.RaftAdvertise); err != nil || host == "" || port == "" || port == "0" {
+			errs = append(errs, fmt.Errorf("raft-advertise %q: HOST:PORT under which the other servers reach this one", c.RaftAdvertise))
+		}
+	}
+	_, err = c.founders()
+	errs = append(errs, err)
+	if c.Bootstrap != "" && c.Join != "" {
+		errs = append(errs, errors.New("bootstrap makes a new cluster and join enters one that runs: say one of the two"))
+	}
+	for url := range strings.SplitSeq(c.Join, ",") {
+		if c.Join != "" && !strings.HasPrefix(url, "http://") && !strings.HasPrefix(url, "https://") {
+			errs = append(errs, fmt.Errorf("join %q: the HTTP address of a server, such as http://127.0.0.1:7600", url))
+		}
 	}
 	if c.Groups > groupsMax {
 		errs = append(errs, fmt.Errorf("groups %d: 1 to %d", c.Groups, groupsMax))
@@ -155,6 +178,51 @@ func (c *Config) Check() error {
 		errs = append(errs, fmt.Errorf("window-bytes %d: at least %d, so that the largest event fits", c.WindowBytes, notify.WindowBytesMin))
 	}
 	return errors.Join(errs...)
+}
+
+// advertised is the address under which the other servers reach this one.
+func (c *Config) advertised() string {
+	if c.RaftAdvertise != "" {
+		return c.RaftAdvertise
+	}
+	all, err := c.founders()
+	if err == nil {
+		for _, f := range all {
+			if f.Name == c.Name {
+				return f.Raft
+			}
+		}
+	}
+	return c.Raft
+}
+
+// founders reads Bootstrap, in the order of names.
+func (c *Config) founders() ([]founder, error) {
+	if c.Bootstrap == "" {
+		return nil, nil
+	}
+	var all []founder
+	for part := range strings.SplitSeq(c.Bootstrap, ",") {
+		name, address, ok := strings.Cut(part, "=")
+		host, port, err := net.SplitHostPort(address)
+		if !ok || !event.IsMemberName(name) || err != nil || host == "" || port == "" || port == "0" {
+			return nil, fmt.Errorf("bootstrap %q: NAME=HOST:PORT for each server, with their Raft addresses, such as a=10.0.0.1:7601,b=10.0.0.2:7601", part)
+		}
+		all = append(all, founder{Name: name, Raft: address})
+	}
+	slices.SortFunc(all, func(a, b founder) int { return strings.Compare(a.Name, b.Name) })
+	for i := range all {
+		all[i].Replica = uint64(i + 1)
+		for _, f := range all[:i] {
+			if f.Name == all[i].Name || f.Raft == all[i].Raft {
+				return nil, fmt.Errorf("bootstrap: %s=%s and %s=%s are the same server twice", f.Name, f.Raft, all[i].Name, all[i].Raft)
+			}
+		}
+	}
+	if !slices.ContainsFunc(all, func(f founder) bool { return f.Name == c.Name }) {
+		return nil, fmt.Errorf("bootstrap %q: this server, %q, is not among them", c.Bootstrap, c.Name)
+	}
+	return all, nil
 }
 
 func (c *Config) validateListener(flag, address string) error {

@@ -11,18 +11,42 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/rollcall/rollcall/log/store"
 )
 
-// identity is what a server remembers of itself from its first start on. It stands in the data folder, and is
-// written once, before anything else.
+// identity is what a server remembers of itself from the moment on at which it belongs to a cluster. It stands in the
+// data folder, and is written before anything else but the nonce.
 type identity struct {
 	Name    string `json:"name"`
-	Cluster string `json:"cluster"` // the id of the cluster that this server's first start made
+	Nonce   string `json:"nonce"`   // tells this data folder from any other that bears the name
+	Cluster string `json:"cluster"` // the id of the cluster
 	Replica uint64 `json:"replica"` // its number in every Raft group
 	Raft    string `json:"raft"`    // HOST:PORT under which the groups know it
 	Groups  uint64 `json:"groups"`
+	// Founders are the servers that the cluster began with; none where this one joined it later.
+	Founders []founder `json:"founders,omitempty"`
+}
+
+// founder is a server that a cluster begins with.
+type founder struct {
+	Name    string `json:"name"`
+	Nonce   string `json:"nonce"`
+	Replica uint64 `json:"replica"`
+	Raft    string `json:"raft"`
+}
+
+// replicas are the founders' addresses by number, as Raft wants them.
+func (id identity) replicas() map[uint64]string {
+	if len(id.Founders) == 0 {
+		return nil
+	}
+	all := map[uint64]string{}
+	for _, f := range id.Founders {
+		all[f.Replica] = f.Raft
+	}
+	return all
 }
 
 const identityFile = "server.json"
@@ -39,24 +63,69 @@ func lockFolder(data string) (io.Closer, error) {
 	return lock, nil
 }
 
-// identify reads the identity from the data folder, or makes one. What the configuration says otherwise than the
-// folder is refused: the groups' logs hold the old.
-func identify(c *Config) (identity, error) {
-	path := filepath.Join(c.Data, identityFile)
+// readIdentity reads the identity from a data folder; ok is false where there is none yet.
+func readIdentity(data string) (id identity, ok bool, err error) {
+	path := filepath.Join(data, identityFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return newIdentity(c, path)
+		return identity{}, false, nil
 	}
 	if err != nil {
-		return identity{}, fmt.Errorf("read the server's identity: %w", err)
+		return identity{}, false, fmt.Errorf("read the server's identity: %w", err)
 	}
-	var id identity
 	if err := json.Unmarshal(b, &id); err != nil {
-		return identity{}, fmt.Errorf("read the server's identity %s: %w", path, err)
+		return identity{}, false, fmt.Errorf("read the server's identity %s: %w", path, err)
 	}
-	return id, id.check(c)
+	if len(id.Founders) == 0 && id.Nonce == "" { // written by a version that knew single servers only
+		id.Nonce = id.Cluster
+		id.Founders = []founder{{Name: id.Name, Nonce: id.Nonce, Replica: id.Replica, Raft: id.Raft}}
+	}
+	return id, true, nil
 }
 
+func (id identity) write(data string) error {
+	b, err := json.MarshalIndent(id, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := store.WriteFile(store.DefaultFS, filepath.Join(data, identityFile), append(b, '\n')); err != nil {
+		return fmt.Errorf("write the server's identity: %w", err)
+	}
+	return nil
+}
+
+// nonceFile holds the nonce of a folder whose server belongs to no cluster yet. It is durable before anybody is told
+// of it, so that a server which comes back with another one has lost its data.
+const nonceFile = "nonce"
+
+func readNonce(data string) (string, error) {
+	path := filepath.Join(data, nonceFile)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the folder's nonce: %w", err)
+	}
+	nonce, err := randomID()
+	if err != nil {
+		return "", err
+	}
+	if err := store.WriteFile(store.DefaultFS, path, []byte(nonce+"\n")); err != nil {
+		return "", fmt.Errorf("write the folder's nonce: %w", err)
+	}
+	return nonce, nil
+}
+
+func randomID() (string, error) {
+	random := make([]byte, 8)
+	if _, err := rand.Read(random); err != nil {
+		return "", fmt.Errorf("make an id: %w", err)
+	}
+	return hex.EncodeToString(random), nil
+}
+
+// check refuses what the configuration says otherwise than the folder: the groups' logs hold the old.
 func (id identity) check(c *Config) error {
 	if c.Groups != 0 && c.Groups != id.Groups {
 		return fmt.Errorf("groups %d: the data in %s was made with %d, which cannot be changed", c.Groups, c.Data, id.Groups)
@@ -64,52 +133,15 @@ func (id identity) check(c *Config) error {
 	if id.Name != c.Name {
 		return fmt.Errorf("name %q: the data in %s belongs to server %q", c.Name, c.Data, id.Name)
 	}
-	_, port, err := net.SplitHostPort(c.Raft)
-	if err == nil && port != "0" && c.Raft != id.Raft {
-		return fmt.Errorf("raft %s: the groups know this server as %s; start it with that address", c.Raft, id.Raft)
+	if given := c.advertised(); !isFreePort(given) && given != id.Raft {
+		return fmt.Errorf("raft %s: the groups know this server as %s; start it with that address", given, id.Raft)
 	}
 	return nil
 }
 
-func newIdentity(c *Config, path string) (identity, error) {
-	id := identity{Name: c.Name, Replica: 1, Raft: c.Raft, Groups: c.Groups}
-	if id.Groups == 0 {
-		id.Groups = DefaultGroups
-	}
-	random := make([]byte, 8)
-	if _, err := rand.Read(random); err != nil {
-		return identity{}, fmt.Errorf("make a cluster id: %w", err)
-	}
-	id.Cluster = hex.EncodeToString(random)
-	var err error
-	if id.Raft, err = fixPort(c.Raft); err != nil {
-		return identity{}, err
-	}
-	b, err := json.MarshalIndent(id, "", "  ")
-	if err != nil {
-		return identity{}, err
-	}
-	if err := store.WriteFile(store.DefaultFS, path, append(b, '\n')); err != nil {
-		return identity{}, fmt.Errorf("write the server's identity: %w", err)
-	}
-	return id, nil
-}
-
-// fixPort replaces port 0 by one that is free now, because Raft must know its address before it listens. Any other it
-// tries: what cannot be listened on must not become the server's address for good.
-func fixPort(address string) (string, error) {
+func isFreePort(address string) bool {
 	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", err
-	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return "", fmt.Errorf("listen for Raft on %s: %w", address, err)
-	}
-	if port != "0" {
-		return address, l.Close()
-	}
-	return l.Addr().String(), l.Close()
+	return err == nil && port == "0"
 }
 
 // Endpoints say where a server listens. They are written to endpoints.json in the data folder once it is ready.

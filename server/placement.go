@@ -52,6 +52,20 @@ func (p *placement) names() []string {
 	return names
 }
 
+// on gives the namespaces on a group, sorted.
+func (p *placement) on(group uint64) []string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	names := []string{}
+	for name, g := range p.groups {
+		if g == group {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // bootstrap makes sure that _system and default exist, and opens every namespace that _system knows. All of it may
 // be repeated: what is there already makes no event.
 func (s *Server) bootstrap(ctx context.Context) error {
@@ -62,6 +76,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 		return err
 	}
 	if err := s.learnCluster(ctx); err != nil {
+		return err
+	}
+	if err := s.enrol(ctx); err != nil {
 		return err
 	}
 	if _, err := s.Submit(ctx, event.System, gateway.Request{Command: commands.CreateNamespace{Namespace: event.Default}}); err != nil {
@@ -80,6 +97,49 @@ func (s *Server) bootstrap(ctx context.Context) error {
 		s.wg.Go(func() { s.followSystem(s.following, shown+1) })
 	}
 	return err
+}
+
+// enrol has _system's ledger say who the founders are. Each of them does it, because any may have died; those that
+// are there already, or were removed since, are refused, which is as it should be.
+func (s *Server) enrol(ctx context.Context) error {
+	for _, f := range s.identity.Founders {
+		_, err := s.submit(ctx, systemGroup, event.System, gateway.Request{Command: commands.AddMember{
+			Name: f.Name, Address: f.Raft, Nonce: f.Nonce, Voter: true, Replica: f.Replica,
+		}})
+		var refused *commands.Rejection
+		if err != nil && !(errors.As(err, &refused) && refused.Code == commands.CodeMemberExists) {
+			return err
+		}
+	}
+	return nil
+}
+
+// adopt lets the doors use what this server had learned before it was stopped, so that it answers what it can answer
+// though there may be no quorum. It gives whether there was anything.
+func (s *Server) adopt(ctx context.Context) (bool, error) {
+	if head, err := s.log.Head(systemGroup, event.System); err != nil || head.Revision == 0 {
+		return false, nil //nolint:nilerr // no ledger means that there is nothing to adopt
+	}
+	if err := s.learnCluster(ctx); err != nil {
+		return false, err
+	}
+	var namespaces []event.Namespace
+	err := s.stale(event.System, func(v gateway.View) error {
+		namespaces = slices.Collect(v.Namespaces())
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	for _, n := range namespaces {
+		if head, err := s.log.Head(n.Group, n.Name); err != nil || head.Revision == 0 {
+			continue // it was placed and not opened yet: that takes a quorum
+		}
+		if err := s.admit(n.Name, n.Group); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // learnCluster takes the cluster's id from the first event of _system's ledger, where it stands for good.
@@ -103,6 +163,9 @@ func (s *Server) learnCluster(ctx context.Context) error {
 
 // openNamespace opens a namespace's ledger on the group that hosts it, and has its views follow it.
 func (s *Server) openNamespace(ctx context.Context, n event.Namespace) error {
+	if head, err := s.log.Head(n.Group, n.Name); err == nil && head.Revision > 0 {
+		return s.admit(n.Name, n.Group) // somebody opened it before
+	}
 	_, err := s.submit(ctx, n.Group, n.Name, gateway.Request{Command: commands.OpenNamespace{
 		Namespace: n.Name, Cluster: s.cluster, Placed: n.Revision,
 	}})

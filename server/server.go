@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"github.com/rollcall/rollcall/dns"
+	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/gateway/notify"
 	"github.com/rollcall/rollcall/log"
+	"github.com/rollcall/rollcall/log/transport"
 	"github.com/rollcall/rollcall/projections/names"
 )
 
@@ -26,8 +28,11 @@ import (
 type Server struct {
 	config    Config
 	lock      io.Closer // of the data folder
-	identity  identity
-	cluster   string // written before anybody reads it
+	transport *transport.Transport
+	nonce     string
+	identity  identity // complete before anything but hello is asked; guarded by mu until then
+	cluster   string   // written before anybody reads it
+	peers     peers
 	log       *log.Log
 	placement *placement
 	names     *names.View
@@ -45,6 +50,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	admitted map[string]bool // namespaces whose views follow their ledger
+
+	caughtUpOnce bool // of the goroutine that starts the server
 }
 
 // Start starts a server and returns when it is ready for requests, or why it cannot be. Close it after use.
@@ -56,12 +63,8 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := identify(&c)
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
 	s := &Server{
-		config: c, lock: lock, identity: id, cluster: id.Cluster, placement: newPlacement(), names: names.New(),
+		config: c, lock: lock, placement: newPlacement(), names: names.New(),
 		failed: make(chan error, 1), admitted: map[string]bool{},
 	}
 	s.metrics = newMetrics(s)
@@ -83,11 +86,14 @@ func (s *Server) start(ctx context.Context) error {
 		name  string
 		start func(context.Context) error
 	}{
+		{"the listener for the other servers", s.startTransport},
+		{"the cluster", s.belong},
 		{"the ledgers", s.startLog},
-		{"the namespaces", s.bootstrap},
+		{"the namespaces", s.startNamespaces},
 		{"NATS", s.startNATS},
 		{"DNS", s.startDNS},
 		{"HTTP", s.startHTTP},
+		{"the groups", s.catchUp},
 	} {
 		began := time.Now()
 		if err := part.start(ctx); err != nil {
@@ -98,24 +104,84 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.awaitViews(ctx); err != nil {
 		return err
 	}
-	if err := writeEndpoints(s.config.Data, s.endpoints); err != nil {
+	if err := writeEndpoints(s.config.Data, s.Endpoints()); err != nil {
 		return fmt.Errorf("write %s: %w", endpointsFile, err)
 	}
 	s.ready.Store(true)
 	return nil
 }
 
-func (s *Server) startLog(ctx context.Context) (err error) {
-	s.endpoints.Raft = s.identity.Raft
+// startTransport listens for the other servers, which may ask who this is before it knows itself.
+func (s *Server) startTransport(context.Context) error {
+	address := s.config.Raft
+	if id, ok, err := readIdentity(s.config.Data); err != nil {
+		return err
+	} else if ok && isFreePort(address) {
+		address = id.Raft // a restart keeps the address that the groups know
+	}
+	t, err := transport.Listen(transport.Config{Address: address, Name: s.config.Name, Logger: s.config.Logger})
+	if err != nil {
+		return err
+	}
+	s.transport = t
+	return nil
+}
+
+func (s *Server) startLog(context.Context) (err error) {
+	s.cluster = s.identity.Cluster
+	s.listens(func(e *Endpoints) { e.Raft = s.identity.Raft })
 	s.log, err = log.Open(log.Config{
 		Dir: s.config.Data, Address: s.identity.Raft, Replica: s.identity.Replica, Groups: s.identity.Groups,
-		Founders: map[uint64]string{s.identity.Replica: s.identity.Raft}, Cluster: s.identity.Cluster,
+		Founders: s.identity.replicas(), Cluster: s.identity.Cluster, Transport: s.transport,
 		Tick: time.Duration(s.config.Tick), Logger: s.config.Logger,
 	}, Domain{})
 	if err != nil {
 		return err
 	}
-	return s.log.WaitReady(ctx)
+	s.transport.Handle("GET "+pathState, func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, http.StatusOK, s.state()) })
+	s.wg.Go(func() { s.keepAsking(s.following) })
+	s.wg.Go(func() { s.keepReconciling(s.following) })
+	return nil
+}
+
+// startNamespaces has the doors know the namespaces. A server that has been here before knows them; a new one must ask.
+func (s *Server) startNamespaces(ctx context.Context) error {
+	known, err := s.adopt(ctx)
+	if err != nil || known {
+		return err
+	}
+	return s.catchUp(ctx)
+}
+
+// catchUp returns when every group has a leader and this server has what was committed before. Until then the doors
+// answer only what needs no quorum.
+func (s *Server) catchUp(ctx context.Context) error {
+	if s.caughtUpOnce {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-s.failed:
+			s.fail(err) // for whoever asks next
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	if err := s.log.WaitReady(ctx); err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	s.caughtUpOnce = true
+	for {
+		attempt, stop := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
+		err := s.bootstrap(attempt)
+		stop()
+		// Raft may lose its leader in the middle of it; all of it may be repeated.
+		if err == nil || ctx.Err() != nil || !errors.Is(err, gateway.ErrUnavailable) && !errors.Is(err, gateway.ErrOutcomeUnknown) {
+			return err
+		}
+	}
 }
 
 func (s *Server) startNATS(ctx context.Context) (err error) {
@@ -125,7 +191,7 @@ func (s *Server) startNATS(ctx context.Context) (err error) {
 		BookmarkInterval: time.Duration(s.config.BookmarkEvery), Backend: s, Logger: s.config.Logger,
 	})
 	if err == nil {
-		s.endpoints.NATS = s.notify.Addr().String()
+		s.listens(func(e *Endpoints) { e.NATS = s.notify.Addr().String() })
 	}
 	return err
 }
@@ -133,7 +199,7 @@ func (s *Server) startNATS(ctx context.Context) (err error) {
 func (s *Server) startDNS(context.Context) (err error) {
 	s.dns, err = dns.Listen(dns.Config{View: s.names, Domain: s.config.DNSDomain, Address: s.config.DNS, Logger: s.config.Logger})
 	if err == nil {
-		s.endpoints.DNS = s.dns.Addr()
+		s.listens(func(e *Endpoints) { e.DNS = s.dns.Addr() })
 	}
 	return err
 }
@@ -143,7 +209,7 @@ func (s *Server) startHTTP(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.endpoints.HTTP = listener.Addr().String()
+	s.listens(func(e *Endpoints) { e.HTTP = listener.Addr().String() })
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -160,7 +226,18 @@ func (s *Server) startHTTP(context.Context) error {
 }
 
 // Endpoints say where the server listens.
-func (s *Server) Endpoints() Endpoints { return s.endpoints }
+func (s *Server) Endpoints() Endpoints {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.endpoints
+}
+
+// listens notes where a part listens.
+func (s *Server) listens(note func(*Endpoints)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	note(&s.endpoints)
+}
 
 // Name is the server's name in its cluster.
 func (s *Server) Name() string { return s.config.Name }
@@ -197,6 +274,9 @@ func (s *Server) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	if s.log != nil {
+		s.handOver(ctx)
+	}
 	s.stop() // live streams end, other requests do not depend on it
 	if s.http != nil {
 		if err := s.http.Shutdown(ctx); err != nil {
@@ -213,6 +293,9 @@ func (s *Server) Close() error {
 	s.wg.Wait()
 	if s.log != nil {
 		errs = append(errs, s.log.Close())
+	}
+	if s.transport != nil {
+		errs = append(errs, s.transport.Close())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
 }

@@ -27,6 +27,11 @@ type serveCmd struct {
 	DNS       string `name:"dns" env:"ROLLCALL_DNS" placeholder:"HOST:PORT" help:"DNS listener, UDP and TCP; by default 127.0.0.1:7653."`
 	DNSDomain string `name:"dns-domain" env:"ROLLCALL_DNS_DOMAIN" placeholder:"DOMAIN" help:"Domain that DNS answers for; by default rollcall.internal."`
 
+	Bootstrap     string `env:"ROLLCALL_BOOTSTRAP" placeholder:"NAME=HOST:PORT,…" help:"The servers that a new cluster begins with, this one among them, with their Raft addresses."`
+	Join          string `env:"ROLLCALL_JOIN" placeholder:"URL[,URL]" help:"Join the running cluster of these servers (HTTP)."`
+	NonVoter      *bool  `name:"non-voter" env:"ROLLCALL_NON_VOTER" help:"A server that joins is not to vote until it is promoted."`
+	RaftAdvertise string `name:"raft-advertise" env:"ROLLCALL_RAFT_ADVERTISE" placeholder:"HOST:PORT" help:"Where the other servers reach the Raft listener; by default where it listens."`
+
 	Groups         uint64          `env:"ROLLCALL_GROUPS" placeholder:"N" help:"Raft groups of a new cluster; by default 4."`
 	WindowBytes    server.Size     `env:"ROLLCALL_WINDOW_BYTES" placeholder:"SIZE" help:"What the NATS stream of a namespace keeps; by default 64MiB."`
 	WindowAge      server.Duration `env:"ROLLCALL_WINDOW_AGE" placeholder:"TIME" help:"And for how long; by default 24h."`
@@ -45,6 +50,8 @@ func (serveCmd) Help() string {
 
     rollcall serve
     rollcall serve --data /var/lib/rollcall --name a
+    rollcall serve --name a --raft 127.0.0.1:7601 --bootstrap a=127.0.0.1:7601,b=127.0.0.1:7611,c=127.0.0.1:7621
+    rollcall serve --name d --raft 127.0.0.1:7631 --join http://127.0.0.1:7600
     rollcall serve --http 127.0.0.1:0 --raft 127.0.0.1:0 --nats 127.0.0.1:0 --dns 127.0.0.1:0 --data $(mktemp -d)
 
 Where it listens also stands in endpoints.json in the data folder, once it is ready.`
@@ -104,6 +111,12 @@ func (c serveCmd) config(stderr io.Writer) (server.Config, error) {
 	over(&config.NATS, c.NATS)
 	over(&config.DNS, c.DNS)
 	over(&config.DNSDomain, c.DNSDomain)
+	over(&config.Bootstrap, c.Bootstrap)
+	over(&config.Join, c.Join)
+	over(&config.RaftAdvertise, c.RaftAdvertise)
+	if c.NonVoter != nil {
+		config.NonVoter = *c.NonVoter
+	}
 	over(&config.Groups, c.Groups)
 	over(&config.WindowBytes, c.WindowBytes)
 	over(&config.WindowAge, c.WindowAge)

@@ -146,7 +146,7 @@ func (c *call) refuse(err error) {
 func (c *call) problem(p *gateway.Problem) {
 	h := c.w.Header()
 	ledger := c.namespace
-	if c.op != nil && c.op.group == "namespaces" {
+	if c.op != nil && (c.op.group == "namespaces" || c.op.group == "cluster") {
 		ledger = event.System
 	}
 	if h[headerRevision] == nil && ledger != "" {

@@ -75,6 +75,7 @@ func operations() []operation {
 	all = append(all, instanceOperations()...)
 	all = append(all, eventsOperation())
 	all = append(all, namespaceOperations()...)
+	all = append(all, memberOperations()...)
 	for i := range all {
 		all[i].complete()
 	}

@@ -74,6 +74,46 @@ func (b *Backend) Namespaces() []string {
 	return slices.Sorted(maps.Keys(b.ledgers))
 }
 
+// Members implements gateway.Backend: they are those of _system's view, and all alive.
+func (b *Backend) Members(ctx context.Context) (all []gateway.Member, err error) {
+	err = b.View(ctx, event.System, gateway.ReadOptions{Stale: true}, func(v gateway.View) error {
+		for m := range v.Members() {
+			all = append(all, gateway.Member{
+				Name: m.Name, Replica: m.Replica, Raft: m.Address, HTTP: "127.0.0.1:7600", Voter: m.Voter, Alive: true, Revision: v.Head(),
+			})
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Groups implements gateway.Backend: every member takes part in each, and the first one leads.
+func (b *Backend) Groups(ctx context.Context) (all []gateway.Group, err error) {
+	err = b.View(ctx, event.System, gateway.ReadOptions{}, func(v gateway.View) error {
+		for id := uint64(1); id <= Groups; id++ {
+			g := gateway.Group{ID: id, Namespaces: []string{}}
+			for m := range v.Members() {
+				if m.Voter {
+					g.Members = append(g.Members, m.Name)
+				} else {
+					g.NonVoters = append(g.NonVoters, m.Name)
+				}
+			}
+			if len(g.Members) > 0 {
+				g.Leader = g.Members[0]
+			}
+			for n := range v.Namespaces() {
+				if n.Group == id {
+					g.Namespaces = append(g.Namespaces, n.Name)
+				}
+			}
+			all = append(all, g)
+		}
+		return nil
+	})
+	return all, err
+}
+
 // Head implements gateway.Backend.
 func (b *Backend) Head(namespace string) (event.Revision, error) {
 	b.mu.RLock()

@@ -115,6 +115,10 @@ func (l *ledgers) all(namespace string) []event.Event {
 
 func (l *ledgers) Cluster() string { return "test" }
 
+func (l *ledgers) Members(context.Context) ([]gateway.Member, error) { return nil, nil }
+
+func (l *ledgers) Groups(context.Context) ([]gateway.Group, error) { return nil, nil }
+
 func (l *ledgers) Namespaces() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

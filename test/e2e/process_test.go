@@ -97,22 +97,29 @@ const readyWithin = 60 * time.Second
 func start(t *testing.T, data string, flags ...string) *process {
 	t.Helper()
 	p := launch(t, data, flags...)
+	p.awaitReady()
+	return p
+}
+
+// awaitReady returns when the server says where it listens.
+func (p *process) awaitReady() {
+	p.t.Helper()
 	deadline := time.Now().Add(readyWithin)
 	for {
-		b, err := os.ReadFile(filepath.Join(data, "endpoints.json"))
+		b, err := os.ReadFile(filepath.Join(p.data, "endpoints.json"))
 		if err == nil {
 			if err := json.Unmarshal(b, p); err != nil {
-				t.Fatal(err)
+				p.t.Fatal(err)
 			}
-			return p
+			return
 		}
 		select {
 		case err := <-p.exited:
-			t.Fatalf("the server ended before it was ready: %v\n%s", err, p.output)
+			p.t.Fatalf("the server ended before it was ready: %v\n%s", err, p.output)
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the server was not ready within %v\n%s", readyWithin, p.output)
+			p.t.Fatalf("the server was not ready within %v\n%s", readyWithin, p.output)
 		}
 	}
 }
