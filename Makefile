@@ -92,7 +92,7 @@ run: build ## Start one server, with its data in ./rollcall-data
 	./bin/rollcall serve
 
 .PHONY: cluster
-cluster: build ## Start three servers on loopback, with their data in ./rollcall-cluster
+cluster: build ## Start three servers on loopback, with their data in ./bin/cluster
 	./test/cluster/cluster.sh
 
 .PHONY: demo

@@ -121,16 +121,20 @@ func (s *Server) keepAsking(ctx context.Context) {
 		if now, _, _ := s.roll(); len(now) > 0 {
 			members = now
 		}
-		var round sync.WaitGroup
-		for _, m := range members {
-			if m.Replica == s.identity.Replica || m.Nonce == "" {
-				continue
-			}
-			round.Go(func() { s.askState(ctx, m) })
-		}
-		round.Wait()
+		s.askAll(ctx, members)
 		_ = pause(ctx, askEvery) // the loop sees why
 	}
+}
+
+// askAll asks every other server once.
+func (s *Server) askAll(ctx context.Context, members []event.Member) {
+	var round sync.WaitGroup
+	for _, m := range members {
+		if m.Replica != s.identity.Replica && m.Nonce != "" {
+			round.Go(func() { s.askState(ctx, m) })
+		}
+	}
+	round.Wait()
 }
 
 func (s *Server) askState(ctx context.Context, m event.Member) {

@@ -104,6 +104,8 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.awaitViews(ctx); err != nil {
 		return err
 	}
+	members, _, _ := s.roll()
+	s.askAll(ctx, members) // so that the first who asks this server for the others gets an answer
 	if err := writeEndpoints(s.config.Data, s.Endpoints()); err != nil {
 		return fmt.Errorf("write %s: %w", endpointsFile, err)
 	}

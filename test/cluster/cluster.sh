@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs a cluster of three servers on loopback until it is interrupted. Their data stays in ./rollcall-cluster (or $DATA),
+# Runs a cluster of three servers on loopback until it is interrupted. Their data stays in ./bin/cluster (or $DATA),
 # so that the next run goes on with it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-data=${DATA:-rollcall-cluster}
+data=${DATA:-bin/cluster}
 bootstrap=a=127.0.0.1:7601,b=127.0.0.1:7611,c=127.0.0.1:7621
 mkdir -p "$data"
 pids=()
