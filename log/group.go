@@ -106,6 +106,9 @@ func (g *group) start(c Config, host *dragonboat.NodeHost) error {
 		ElectionRTT: electionTicks, HeartbeatRTT: heartbeatTicks, CheckQuorum: true, PreVote: true,
 		SnapshotEntries: snapshotEntries, CompactionOverhead: compactionOverhead,
 		OrderedConfigChange: true,
+		// A group that nobody has asked anything of for a while (10 election timeouts) sends no heartbeats until somebody
+		// does. Who leads it may die unnoticed meanwhile: see Log.Wake.
+		Quiesce: true,
 	})
 	if err != nil {
 		return fmt.Errorf("start group %d: %w", g.id, err)
@@ -136,7 +139,10 @@ func (g *group) barrier(ctx context.Context) error {
 
 // A question to a leader that dies is not answered, and nobody says so. So it is asked again after a while, and the
 // next time after a longer one, for a leader may also be slow.
-const firstAttempt = 400 * time.Millisecond
+const (
+	firstAttempt   = 400 * time.Millisecond
+	longestAttempt = 2 * time.Second
+)
 
 // attempts repeats what only asks, until it is answered or the time is up. Without a deadline that is defaultTimeout.
 func (g *group) attempts(ctx context.Context, ask func(context.Context) error) error {
@@ -145,7 +151,7 @@ func (g *group) attempts(ctx context.Context, ask func(context.Context) error) e
 		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
 		defer cancel()
 	}
-	for patience := firstAttempt; ; patience *= 2 {
+	for patience := firstAttempt; ; patience = min(2*patience, longestAttempt) {
 		attempt, cancel := context.WithTimeout(ctx, patience)
 		err := ask(attempt)
 		cancel()
@@ -225,12 +231,15 @@ func (g *group) staleness() time.Duration {
 	const recent = 250 * time.Millisecond
 	age := now() - time.Duration(g.current.Load())
 	if age > recent && g.checking.CompareAndSwap(false, true) {
-		go func() {
-			defer g.checking.Store(false)
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			defer cancel()
-			_ = g.readIndex(ctx) // a failure leaves the age as it is, which is the truth
-		}()
+		go g.find()
 	}
 	return age
+}
+
+// find asks the leader whether this replica is current, for whoever asks next. It is the only one of its kind at a time.
+func (g *group) find() {
+	defer g.checking.Store(false)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = g.readIndex(ctx) // a failure leaves the age as it is, which is the truth
 }

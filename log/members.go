@@ -145,6 +145,15 @@ func (l *Log) Leader(group uint64) uint64 {
 	return leader
 }
 
+// Wake has a group find out whether its leader is alive. It does not wait.
+func (l *Log) Wake(group uint64) {
+	g := l.groups[group]
+	if g == nil || !g.checking.CompareAndSwap(false, true) {
+		return
+	}
+	go g.find()
+}
+
 // Applied is the index of the last Raft entry that this server has applied in a group.
 func (l *Log) Applied(group uint64) uint64 {
 	g := l.groups[group]

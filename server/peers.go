@@ -147,6 +147,11 @@ func (s *Server) askState(ctx context.Context, m event.Member) {
 	}
 	if lost, changed := s.peers.change(m); changed && lost {
 		s.config.Logger.Warn("a server does not answer", "name", m.Name, "error", err)
+		for _, group := range s.log.Groups() {
+			if s.log.Leader(group) == m.Replica {
+				s.log.Wake(group) // an idle group would go on taking it for its leader
+			}
+		}
 	} else if changed {
 		s.config.Logger.Info("a server answers", "name", m.Name)
 	}
