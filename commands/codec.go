@@ -34,6 +34,7 @@ const (
 	kindAddMember          kind = 92
 	kindPromoteMember      kind = 93
 	kindRemoveMember       kind = 94
+	kindRestoreNamespace   kind = 95
 )
 
 // ErrMalformed is why bytes are not a command that this version knows.
@@ -96,6 +97,8 @@ func kindOf(c Command) kind {
 		return kindPromoteMember
 	case RemoveMember:
 		return kindRemoveMember
+	case RestoreNamespace:
+		return kindRestoreNamespace
 	}
 	panic(fmt.Sprintf("command %T has no number", c))
 }
@@ -132,6 +135,8 @@ func Decode(b []byte) (Command, error) {
 		return unmarshal[PromoteMember](w.Body)
 	case kindRemoveMember:
 		return unmarshal[RemoveMember](w.Body)
+	case kindRestoreNamespace:
+		return unmarshal[RestoreNamespace](w.Body)
 	}
 	return nil, fmt.Errorf("%w: kind %d", ErrMalformed, w.Kind)
 }

@@ -28,10 +28,11 @@ func samples() []commands.Command {
 		},
 		commands.DeregisterInstance{Service: "web", ID: "1"},
 		commands.CreateNamespace{Namespace: "blue", Group: 2},
-		commands.OpenNamespace{Namespace: "blue", Cluster: "c", Placed: 4, Groups: 2},
 		commands.AddMember{Name: "a", Address: "10.0.0.1:7601", Nonce: "00ff", Voter: true, Replica: 3, Replace: true},
 		commands.PromoteMember{Name: "a"},
 		commands.RemoveMember{Name: "a"},
+		commands.OpenNamespace{Namespace: "blue", Cluster: "c", Placed: 4, Groups: 2, Skip: 7},
+		commands.RestoreNamespace{Namespace: "blue", Cluster: "c", Skip: 9, FromCluster: "b", Taken: 5, Snapshot: []byte{1}},
 	}
 }
 

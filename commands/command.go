@@ -81,6 +81,19 @@ type OpenNamespace struct {
 	Cluster   string         `cbor:"2,keyasint"`
 	Placed    event.Revision `cbor:"3,keyasint,omitempty"`
 	Groups    uint64         `cbor:"4,keyasint,omitempty"`
+	// Skip is how many revisions to leave out before the ledger's first event, in a cluster that was restored.
+	Skip event.Revision `cbor:"5,keyasint,omitempty"`
+}
+
+// RestoreNamespace has a ledger that came with a snapshot go on in a new cluster: it goes to that ledger before any
+// other command. Where the ledger belongs to the cluster already it is no event, so that it may be repeated.
+type RestoreNamespace struct {
+	Namespace   string         `cbor:"1,keyasint"`
+	Cluster     string         `cbor:"2,keyasint"`
+	Skip        event.Revision `cbor:"3,keyasint"`
+	FromCluster string         `cbor:"4,keyasint"`
+	Taken       event.Time     `cbor:"5,keyasint"`
+	Snapshot    []byte         `cbor:"6,keyasint"`
 }
 
 func (PutKey) command()             {}
@@ -91,3 +104,4 @@ func (RegisterInstance) command()   {}
 func (DeregisterInstance) command() {}
 func (CreateNamespace) command()    {}
 func (OpenNamespace) command()      {}
+func (RestoreNamespace) command()   {}

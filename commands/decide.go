@@ -8,6 +8,8 @@ import (
 type Decision struct {
 	// Events are the facts to record, in order. None means that the state was already as asked for.
 	Events []event.Body
+	// Skip is how many revisions to leave out before the first event; the event says so too. It is for restores.
+	Skip event.Revision
 	// Answer goes back to the caller. Where it speaks of this very commit it holds revision 0, because the
 	// number is not known yet: Answer.Resolve fills it in.
 	Answer Answer
@@ -109,6 +111,8 @@ func Decide(s State, at Situation, c Command) (Decision, *Rejection) {
 		return decidePromoteMember(s, c)
 	case RemoveMember:
 		return decideRemoveMember(s, c)
+	case RestoreNamespace:
+		return decideRestoreNamespace(s, at.Ledger, c)
 	}
 	return Decision{}, reject(CodeUnknownCommand, "command %T is not known to this version", c)
 }

@@ -49,6 +49,7 @@ func (l *ledger) decide(c commands.Command) ([]event.Event, commands.Answer, *co
 		return nil, commands.Answer{}, rejection
 	}
 	var events []event.Event
+	l.head += d.Skip
 	commit := l.head + event.Revision(len(d.Events))
 	rows.Begin(commit)
 	for _, body := range d.Events {
@@ -158,6 +159,9 @@ func showRows(l *ledger, d *datadriven.TestData) string {
 	for r := range v.Instances("") {
 		fmt.Fprintf(&b, "instance %s/%s %s:%d tags %v @%d/%d\n", r.Service, r.ID, r.Address, r.Port, r.Tags, r.CreateRevision, r.Revision)
 	}
+	if r := v.Restored(); r.Cluster != "" {
+		fmt.Fprintf(&b, "restored to cluster %s, skipped %d\n", r.Cluster, r.Skipped)
+	}
 	for n := range v.Namespaces() {
 		fmt.Fprintf(&b, "namespace %s group %d @%d\n", n.Name, n.Group, n.Revision)
 	}
@@ -189,7 +193,13 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 	case "deregister":
 		return *op.Deregister
 	case "open":
-		return commands.OpenNamespace{Namespace: d.CmdArgs[0].Key, Cluster: "c1", Groups: number(t, d.CmdArgs, "groups")}
+		return commands.OpenNamespace{Namespace: d.CmdArgs[0].Key, Cluster: "c1", Groups: number(t, d.CmdArgs, "groups"), Skip: event.Revision(number(t, d.CmdArgs, "skip"))}
+	case "restore":
+		cluster, _ := value(d.CmdArgs, "cluster")
+		return commands.RestoreNamespace{
+			Namespace: d.CmdArgs[0].Key, Cluster: cluster, Skip: event.Revision(number(t, d.CmdArgs, "skip")),
+			FromCluster: "c1", Taken: 7, Snapshot: []byte{0xab},
+		}
 	case "create":
 		return commands.CreateNamespace{Namespace: argument(d.CmdArgs, 0), Group: number(t, d.CmdArgs, "group")}
 	case "txn":

@@ -1,6 +1,10 @@
 package commands
 
-import "github.com/rollcall/rollcall/log/event"
+import (
+	"math"
+
+	"github.com/rollcall/rollcall/log/event"
+)
 
 func decideOpenNamespace(s State, ledger string, c OpenNamespace) (Decision, *Rejection) {
 	if c.Namespace != ledger {
@@ -9,7 +13,32 @@ func decideOpenNamespace(s State, ledger string, c OpenNamespace) (Decision, *Re
 	if s.Head() > 0 {
 		return nothing(s.Head(), Result{}), nil
 	}
-	return one(event.NamespaceOpened(c), Result{Created: true}), nil
+	if c.Skip > event.SkipMax {
+		return Decision{}, reject(CodeInvalidArgument, "an order to leave out %d revisions; at most %d", c.Skip, event.Revision(event.SkipMax))
+	}
+	d := one(event.NamespaceOpened{
+		Namespace: c.Namespace, Cluster: c.Cluster, Placed: c.Placed, Groups: c.Groups, Skipped: c.Skip,
+	}, Result{Created: true})
+	d.Skip = c.Skip
+	return d, nil
+}
+
+func decideRestoreNamespace(s State, ledger string, c RestoreNamespace) (Decision, *Rejection) {
+	switch {
+	case c.Namespace != ledger:
+		return Decision{}, reject(CodeInvalidNamespace, "an order to restore %q came to the ledger of %q", c.Namespace, ledger)
+	case s.Restored().Cluster == c.Cluster:
+		return nothing(s.Head(), Result{}), nil
+	case c.Skip == 0 || c.Skip > event.SkipMax || s.Head() > math.MaxUint64/2:
+		return Decision{}, reject(CodeInvalidArgument, "an order to leave out %d revisions behind revision %d; from 1 to %d",
+			c.Skip, s.Head(), event.Revision(event.SkipMax))
+	}
+	d := one(event.NamespaceRestored{
+		Namespace: c.Namespace, Cluster: c.Cluster, From: s.Head(), Skipped: c.Skip,
+		FromCluster: c.FromCluster, Taken: c.Taken, Snapshot: c.Snapshot,
+	}, Result{})
+	d.Skip = c.Skip
+	return d, nil
 }
 
 func decideCreateNamespace(s State, ledger string, c CreateNamespace) (Decision, *Rejection) {

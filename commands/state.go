@@ -29,4 +29,6 @@ type State interface {
 	Member(name string) (event.Member, bool)
 	Members() iter.Seq[event.Member]
 	LastReplica() uint64
+	// Restored says what the last restore of this ledger did; it is zero where there was none.
+	Restored() event.Restored
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -67,6 +68,22 @@ type NamespaceData struct {
 	Cluster   string `json:"cluster,omitempty"`
 	Placed    uint64 `json:"placed,omitempty"`
 	Groups    uint64 `json:"groups,omitempty"`
+	// Skipped is how many revisions the ledger leaves out before its first event, in a cluster that was restored.
+	Skipped uint64 `json:"skipped,omitempty"`
+}
+
+// RestoredData is the data of rollcall.namespace.restored.
+type RestoredData struct {
+	Namespace string `json:"namespace"`
+	Cluster   string `json:"cluster"`
+	// From is the last revision that came with the snapshot; the revisions from skipped_from to skipped_to exist in
+	// no ledger of this cluster.
+	From        uint64 `json:"from"`
+	SkippedFrom uint64 `json:"skipped_from"`
+	SkippedTo   uint64 `json:"skipped_to"`
+	FromCluster string `json:"from_cluster"`
+	Taken       string `json:"taken"`    // when the snapshot was
+	Snapshot    string `json:"snapshot"` // SHA-256 of its file, in hex
 }
 
 // MemberData is the data of the rollcall.member.* events.
@@ -156,7 +173,13 @@ func data(e event.Event) any {
 	case event.InstanceDeregistered:
 		return InstanceData{Service: b.Service, ID: b.ID, Previous: uint64(b.Previous)}
 	case event.NamespaceOpened:
-		return NamespaceData{Namespace: b.Namespace, Cluster: b.Cluster, Placed: uint64(b.Placed), Groups: b.Groups}
+		return NamespaceData{Namespace: b.Namespace, Cluster: b.Cluster, Placed: uint64(b.Placed), Groups: b.Groups, Skipped: uint64(b.Skipped)}
+	case event.NamespaceRestored:
+		return RestoredData{
+			Namespace: b.Namespace, Cluster: b.Cluster, From: uint64(b.From), SkippedFrom: uint64(b.From) + 1,
+			SkippedTo: uint64(b.From + b.Skipped), FromCluster: b.FromCluster, Taken: FormatTime(b.Taken),
+			Snapshot: hex.EncodeToString(b.Snapshot),
+		}
 	case event.NamespaceCreated:
 		return NamespaceData{Namespace: b.Namespace, Group: b.Group}
 	case event.MemberAdded:

@@ -71,6 +71,9 @@ func (v View) Namespace(name string) (event.Namespace, bool) { return namespaces
 // Namespaces yields all namespaces in name order; only _system's view knows any.
 func (v View) Namespaces() iter.Seq[event.Namespace] { return namespaces.All(v.rows) }
 
+// Restored is what restores have done to the ledger; zero where there was none.
+func (v View) Restored() event.Restored { return namespaces.Restored(v.rows) }
+
 // Groups is how many groups the cluster was made with; only _system's view knows.
 func (v View) Groups() uint64 { return namespaces.Groups(v.rows) }
 

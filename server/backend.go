@@ -114,11 +114,11 @@ func (s *Server) stale(namespace string, fn func(gateway.View) error) error {
 func choose(o gateway.ReadOptions) func(*store.DB, store.Ledger) (event.Revision, error) {
 	switch {
 	case o.At > 0:
-		return func(_ *store.DB, l store.Ledger) (event.Revision, error) {
+		return func(db *store.DB, l store.Ledger) (event.Revision, error) {
 			if o.At > l.Head.Revision {
 				return 0, gateway.RevisionError{Asked: o.At, Head: l.Head.Revision}
 			}
-			return o.At, nil
+			return db.Floor(l.ID, o.At) // behind a restore, revisions jump: what is shown must be one that exists
 		}
 	case !o.AtTime.IsZero():
 		return func(db *store.DB, l store.Ledger) (event.Revision, error) {

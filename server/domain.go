@@ -29,7 +29,7 @@ func (Domain) Decide(rows store.Reader, at machine.Situation, body []byte) machi
 	if rejection != nil {
 		return refuse(rejection)
 	}
-	return machine.Decision{Events: decision.Events, Read: decision.BytesRead, Reply: func(commit event.Revision) []byte {
+	return machine.Decision{Events: decision.Events, Skip: decision.Skip, Read: decision.BytesRead, Reply: func(commit event.Revision) []byte {
 		decision.Answer.Resolve(commit)
 		return commands.EncodeReply(decision.Answer, nil)
 	}}
@@ -44,6 +44,9 @@ func (Domain) Opens(e event.Event) (ledger string, ok bool) {
 	opened, ok := e.Body.(event.NamespaceOpened)
 	return opened.Namespace, ok
 }
+
+// Skipped implements machine.Opener.
+func (Domain) Skipped(e event.Event) event.Revision { return event.Skipped(e.Body) }
 
 // Fold implements machine.Domain.
 func (Domain) Fold(rows store.Writer, e event.Event) { projections.Fold(rows, e) }

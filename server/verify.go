@@ -74,6 +74,8 @@ func (p *placements) Fold(rows store.Writer, e event.Event) {
 		p.groups[b.Namespace] = b.Group
 	case event.NamespaceOpened:
 		p.clusters[b.Namespace] = b.Cluster
+	case event.NamespaceRestored:
+		p.clusters[b.Namespace] = b.Cluster
 	}
 }
 

@@ -46,6 +46,8 @@ type eventData struct {
 	Namespace string `json:"namespace"`
 	Group     uint64 `json:"group"`
 	Previous  uint64 `json:"previous"`
+	From      uint64 `json:"from"`
+	SkippedTo uint64 `json:"skipped_to"`
 	// Version is a number in a key's data and a text in an instance's; it shadows the one in Instance.
 	Version any `json:"version"`
 }
@@ -103,6 +105,8 @@ func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
 		return fmt.Sprintf("open        namespace %s", plain(d.Namespace))
 	case "rollcall.namespace.create":
 		return fmt.Sprintf("create      namespace %s on group %d", plain(d.Namespace), d.Group)
+	case "rollcall.namespace.restored":
+		return fmt.Sprintf("restore     namespace %s from a snapshot at #%d; revisions up to #%d are left out", plain(d.Namespace), d.From, d.SkippedTo)
 	}
 	return ""
 }

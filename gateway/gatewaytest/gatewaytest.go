@@ -188,6 +188,9 @@ func (b *Backend) decide(namespace string, r gateway.Request) (commands.Answer, 
 	decision, rejection := commands.Decide(projections.NewView(l.at(l.head()), l.head()), commands.Situation{
 		Ledger: namespace, Now: now, ReadBytes: event.TxnReadBytesMax,
 	}, command)
+	if decision.Skip > 0 {
+		return commands.Answer{}, fmt.Errorf("%T: revisions do not jump in this backend", command)
+	}
 	if rejection == nil && len(decision.Events) > 0 {
 		l.commit(now, r, decision.Events)
 	}

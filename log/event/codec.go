@@ -127,6 +127,8 @@ func decodeBody(k Kind, raw []byte) (Body, error) {
 		return unmarshal[MemberPromoted](raw)
 	case KindMemberRemoved:
 		return unmarshal[MemberRemoved](raw)
+	case KindNamespaceRestored:
+		return unmarshal[NamespaceRestored](raw)
 	}
 	return nil, fmt.Errorf("kind %d is not known to this version", k)
 }

@@ -59,4 +59,5 @@ const (
 	KindMemberAdded    Kind = 920
 	KindMemberPromoted Kind = 921
 	KindMemberRemoved  Kind = 922
+	KindNamespaceRestored Kind = 910
 )

@@ -37,11 +37,19 @@ func samples() map[string]event.Event {
 		"instance-registered-least": {Revision: 2, Commit: 2, Body: event.InstanceRegistered{Instance: event.Instance{Service: "s", ID: "i", Address: "::1"}}},
 		"instance-deregistered":     at(event.InstanceDeregistered{Service: "web", ID: "web-1", Previous: 9}),
 		"namespace-opened":          at(event.NamespaceOpened{Namespace: "blue", Cluster: "0011223344556677", Placed: 5, Groups: 4}),
+		"namespace-opened-later":    at(event.NamespaceOpened{Namespace: "blue", Cluster: "0011223344556677", Placed: 1000005, Skipped: 1000000}),
 		"namespace-created":         at(event.NamespaceCreated{Namespace: "blue", Group: 2}),
 		"member-added":              at(event.MemberAdded{Name: "a", Replica: 3, Address: "10.0.0.1:7601", Nonce: "00ff", Voter: true}),
 		"member-added-least":        {Revision: 2, Commit: 2, Body: event.MemberAdded{Name: "a", Replica: 1, Address: "h:1"}},
 		"member-promoted":           at(event.MemberPromoted{Name: "a", Replica: 3}),
 		"member-removed":            at(event.MemberRemoved{Name: "a", Replica: 3}),
+		"namespace-restored": at(event.NamespaceRestored{
+			Namespace: "blue", Cluster: "8899aabbccddeeff", From: 40, Skipped: 1000000, FromCluster: "0011223344556677",
+			Taken: 1763000000123456789, Snapshot: bytes.Repeat([]byte{0xab}, 32),
+		}),
+		"namespace-restored-least": {Revision: 3, Commit: 3, Body: event.NamespaceRestored{
+			Namespace: "b", Cluster: "c", From: 1, Skipped: 1, FromCluster: "d", Snapshot: []byte{},
+		}},
 	}
 }
 

@@ -23,6 +23,9 @@ type NamespaceOpened struct {
 	Placed Revision `cbor:"3,keyasint,omitempty"`
 	// Groups is how many groups the cluster was made with; only in _system's own ledger.
 	Groups uint64 `cbor:"4,keyasint,omitempty"`
+	// Skipped is how many revisions were left out before this one, because a namespace of this name may have had
+	// them in a cluster that this one was restored from; see NamespaceRestored.
+	Skipped Revision `cbor:"5,keyasint,omitempty"`
 }
 
 // Kind implements Body.

@@ -95,12 +95,13 @@ func (a *applying) command(c Command, readBytes int) (Decision, event.Revision) 
 		a.machine.nextID++
 		a.batch.NameLedger(l.ID, l.Name)
 	}
-	commit := l.Head.Revision + event.Revision(len(decision.Events))
+	before := l.Head.Revision + decision.Skip
+	commit := before + event.Revision(len(decision.Events))
 	rows.Begin(commit)
 	t := a.touch(l)
-	for _, body := range decision.Events {
+	for i, body := range decision.Events {
 		e := event.Event{
-			Revision: l.Head.Revision + 1, Commit: commit, Time: now,
+			Revision: before + event.Revision(i) + 1, Commit: commit, Time: now,
 			Actor: c.Actor, Reason: c.Reason, Body: body,
 		}
 		a.append(l, e)

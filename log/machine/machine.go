@@ -39,6 +39,8 @@ type Situation struct {
 type Decision struct {
 	// Events are what happened; none when the command is refused or changes nothing.
 	Events []event.Body
+	// Skip is how many revisions to leave out before the first event. The Merkle tree counts on without a jump.
+	Skip event.Revision
 	// Read is how many bytes the reply will hold of what was read.
 	Read int
 	// Reply makes what the caller is told, given the commit that the events got (the head's revision when there

@@ -13,10 +13,12 @@ import (
 	"github.com/rollcall/rollcall/log/store"
 )
 
-// Opener is a Domain that knows how a ledger begins: Opens gives the name of the ledger that an event opens. With
-// it, Verify notices a ledger that stands under another's name.
+// Opener is a Domain that knows how a ledger begins: Opens gives the name of the ledger that an event opens, and
+// Skipped how many revisions an event says that it leaves out before itself. With it, Verify notices a ledger that
+// stands under another's name, and allows the jumps that restores make.
 type Opener interface {
 	Opens(e event.Event) (ledger string, ok bool)
+	Skipped(e event.Event) event.Revision
 }
 
 // Verified is what Verify found of a ledger that is as it should be.
@@ -91,23 +93,31 @@ type verifying struct {
 func (v *verifying) events(ctx context.Context) error {
 	var last event.Event
 	var commit []event.Event
-	for revision := event.Revision(1); revision <= v.ledger.Head.Revision; revision++ {
+	opener, _ := v.domain.(Opener)
+	for last.Revision < v.ledger.Head.Revision {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		e, err := v.event(revision)
+		e, err := v.event(last.Revision + 1)
 		if err != nil {
-			return fmt.Errorf("revision %d: %w", revision, err)
+			return fmt.Errorf("revision %d: %w", last.Revision+1, err)
+		}
+		revision, skipped := e.Revision, event.Revision(0)
+		if opener != nil {
+			skipped = opener.Skipped(e)
 		}
 		switch {
+		case revision != last.Revision+skipped+1, skipped > 0 && len(commit) > 0:
+			return fmt.Errorf("revision %d: there is no event; the next one is at revision %d and says that it leaves out %d",
+				last.Revision+1, revision, skipped)
 		case e.Time < last.Time:
 			return fmt.Errorf("revision %d: its time %d is before that of the event before, %d", revision, e.Time, last.Time)
 		case e.Commit < revision, len(commit) > 0 && e.Commit != commit[0].Commit:
 			return fmt.Errorf("revision %d: it says that its commit ends at %d", revision, e.Commit)
 		}
-		if opener, ok := v.domain.(Opener); ok && revision == 1 {
+		if opener != nil && last.Revision == 0 {
 			if name, ok := opener.Opens(e); !ok || name != v.ledger.Name {
-				return fmt.Errorf("revision 1: it does not open this ledger but %q", name)
+				return fmt.Errorf("revision %d: it does not open this ledger but %q", revision, name)
 			}
 		}
 		last, commit = e, append(commit, e)
@@ -128,9 +138,9 @@ func (v *verifying) events(ctx context.Context) error {
 	return nil
 }
 
-// event reads one event and holds its bytes and hashes against what is kept.
-func (v *verifying) event(revision event.Revision) (event.Event, error) {
-	b, err := v.db.EventBytes(v.ledger.ID, revision)
+// event reads the first event from a revision on and holds its bytes and hashes against what is kept.
+func (v *verifying) event(from event.Revision) (event.Event, error) {
+	revision, b, err := v.db.NextEvent(v.ledger.ID, from)
 	if err != nil {
 		return event.Event{}, err
 	}

@@ -95,13 +95,15 @@ type Ledger struct {
 }
 
 // Ledgers gives every ledger of the group.
-func (d *DB) Ledgers() (ledgers []Ledger, err error) {
+func (d *DB) Ledgers() ([]Ledger, error) { return ledgersOf(d.db) }
+
+func ledgersOf(r pebble.Reader) (ledgers []Ledger, err error) {
 	defer Catch(&err)
-	it := d.iter(&pebble.IterOptions{LowerBound: []byte{prefixNames}, UpperBound: []byte{prefixNames + 1}})
+	it := iterate(r, &pebble.IterOptions{LowerBound: []byte{prefixNames}, UpperBound: []byte{prefixNames + 1}})
 	defer it.close()
 	for ok := it.First(); ok; ok = it.Next() {
 		l := Ledger{Name: string(it.Key()[1:]), ID: LedgerID(binary.BigEndian.Uint32(it.value()))}
-		b, err := d.get(headKey(l.ID))
+		b, err := get(r, headKey(l.ID))
 		if err != nil {
 			return nil, err
 		}
@@ -132,17 +134,21 @@ func decodeHead(b []byte) (Head, error) {
 }
 
 // Hashes gives the Merkle hashes that a leaf completed, concatenated.
-func (d *DB) Hashes(l LedgerID, leaf uint64) ([]byte, error) {
-	b, err := d.get(hashKey(l, leaf))
+func (d *DB) Hashes(l LedgerID, leaf uint64) ([]byte, error) { return hashesOf(d.db, l, leaf) }
+
+func hashesOf(r pebble.Reader, l LedgerID, leaf uint64) ([]byte, error) {
+	b, err := get(r, hashKey(l, leaf))
 	if err == nil && b == nil {
 		err = &Fault{Op: "read Merkle hashes", Err: fmt.Errorf("ledger %d has none for leaf %d", l, leaf)}
 	}
 	return b, err
 }
 
+func (d *DB) get(key []byte) ([]byte, error) { return get(d.db, key) }
+
 // get gives a copy of a key's value; nil when there is none.
-func (d *DB) get(key []byte) ([]byte, error) {
-	v, closer, err := d.db.Get(key)
+func get(r pebble.Reader, key []byte) ([]byte, error) {
+	v, closer, err := r.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
 	}
@@ -159,8 +165,10 @@ func (d *DB) get(key []byte) ([]byte, error) {
 // iterator adds to Pebble's one the panics of this package.
 type iterator struct{ *pebble.Iterator }
 
-func (d *DB) iter(o *pebble.IterOptions) iterator {
-	it, err := d.db.NewIter(o)
+func (d *DB) iter(o *pebble.IterOptions) iterator { return iterate(d.db, o) }
+
+func iterate(r pebble.Reader, o *pebble.IterOptions) iterator {
+	it, err := r.NewIter(o)
 	fault("open an iterator", err)
 	return iterator{it}
 }

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -37,8 +39,29 @@ func (d *DB) Events(l LedgerID, from, to event.Revision, c Chunk) (events []even
 	return events, nil
 }
 
-// EventBytes gives the canonical bytes of one event; nil when there is none at that revision.
-func (d *DB) EventBytes(l LedgerID, r event.Revision) ([]byte, error) { return d.get(eventKey(l, r)) }
+// NextEvent gives the first event from a revision on, in its canonical bytes; nil when there is none.
+func (d *DB) NextEvent(l LedgerID, from event.Revision) (_ event.Revision, canonical []byte, err error) {
+	defer Catch(&err)
+	it := d.iter(&pebble.IterOptions{LowerBound: eventKey(l, from), UpperBound: successor(ledgerKey(prefixEvents, l))})
+	defer it.close()
+	if !it.First() {
+		it.check("read an event")
+		return 0, nil, nil
+	}
+	return event.Revision(binary.BigEndian.Uint64(it.Key()[1+ledgerBytes:])), bytes.Clone(it.value()), nil
+}
+
+// Floor is the last revision that is not after r; zero when there is none. They differ where revisions jump.
+func (d *DB) Floor(l LedgerID, r event.Revision) (_ event.Revision, err error) {
+	defer Catch(&err)
+	it := d.iter(&pebble.IterOptions{LowerBound: ledgerKey(prefixEvents, l), UpperBound: eventKey(l, r+1)})
+	defer it.close()
+	if !it.Last() {
+		it.check("find a revision")
+		return 0, nil
+	}
+	return event.Revision(binary.BigEndian.Uint64(it.Key()[1+ledgerBytes:])), nil
+}
 
 // RevisionAt is the last revision whose event's time is not after t; zero when there is none. Times rise with
 // revisions, so it is found by halving.

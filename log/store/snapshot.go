@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -38,12 +39,18 @@ type Snapshot struct{ at *pebble.Snapshot }
 // Snapshot takes hold of the present state. It costs nothing until it is written; close it after use.
 func (d *DB) Snapshot() *Snapshot { return &Snapshot{at: d.db.NewSnapshot()} }
 
+// Ledgers gives every ledger of the group, as the snapshot shows them.
+func (s *Snapshot) Ledgers() ([]Ledger, error) { return ledgersOf(s.at) }
+
+// Hashes gives the Merkle hashes that a leaf completed, concatenated.
+func (s *Snapshot) Hashes(l LedgerID, leaf uint64) ([]byte, error) { return hashesOf(s.at, l, leaf) }
+
 // Close lets go of the state.
 func (s *Snapshot) Close() error { return s.at.Close() }
 
 // Write streams the state. Stop, when closed, ends it early with ErrStopped.
 func (s *Snapshot) Write(to io.Writer, stop <-chan struct{}) (err error) {
-	out := bufio.NewWriterSize(to, 256<<10)
+	out := bufio.NewWriterSize(to, SnapshotBuffer)
 	sum := sha256.New()
 	w := io.MultiWriter(out, sum)
 	if _, err := io.WriteString(w, snapshotMagic); err != nil {
@@ -101,24 +108,76 @@ func (s *Snapshot) writeRecords(w io.Writer, stop <-chan struct{}) (count uint64
 // Restore reads a snapshot into a new database at dir, which must not exist, and leaves it synced and closed. Where
 // it fails, what stands at dir is worth nothing.
 func Restore(dir string, from io.Reader, o Options, stop <-chan struct{}) (err error) {
+	return restore(dir, from, o, stop, false)
+}
+
+// RestoreBase is Restore for a state that begins a new Raft log: it leaves out the index of the last entry applied,
+// which counts the entries of another log.
+func RestoreBase(dir string, from io.Reader, o Options, stop <-chan struct{}) error {
+	return restore(dir, from, o, stop, true)
+}
+
+func restore(dir string, from io.Reader, o Options, stop <-chan struct{}, base bool) (err error) {
 	db, err := Open(dir, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	in := snapshotReader{in: bufio.NewReaderSize(from, 256<<10), sum: sha256.New()}
-	if err := in.magic(); err != nil {
-		return err
-	}
-	if err := in.records(db, stop); err != nil {
+	if err := load(db, from, stop, base); err != nil {
 		return err
 	}
 	return db.Sync()
 }
 
+// load reads a snapshot into a database.
+func load(db *DB, from io.Reader, stop <-chan struct{}, base bool) (err error) {
+	b := db.db.NewBatch()
+	defer func() { err = errors.Join(err, b.Close()) }()
+	commit := func() error {
+		if err := b.Commit(pebble.NoSync); err != nil {
+			return &Fault{Op: "restore a snapshot", Err: err}
+		}
+		return nil
+	}
+	err = readSnapshot(from, stop, func(key, value []byte) error {
+		if base && key[0] == prefixApplied {
+			return nil
+		}
+		if err := b.Set(key, value, nil); err != nil {
+			return &Fault{Op: "restore a snapshot", Err: err}
+		}
+		if b.Len() < restoreBatchBytes {
+			return nil
+		}
+		if err := commit(); err != nil {
+			return err
+		}
+		b.Reset()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return commit()
+}
+
+// readSnapshot gives every key and value of a snapshot to visit, which must not keep them, and then checks that the
+// snapshot was whole. It reads no further than the snapshot's end where from is a bufio.Reader of snapshotBuffer.
+func readSnapshot(from io.Reader, stop <-chan struct{}, visit func(key, value []byte) error) error {
+	in := snapshotReader{in: bufio.NewReaderSize(from, SnapshotBuffer), sum: sha256.New()}
+	if err := in.magic(); err != nil {
+		return err
+	}
+	return in.records(stop, visit)
+}
+
+// SnapshotBuffer is the size of buffer with which a snapshot is read and written.
+const SnapshotBuffer = 256 << 10
+
 type snapshotReader struct {
-	in  *bufio.Reader
-	sum hash.Hash
+	in         *bufio.Reader
+	sum        hash.Hash
+	key, value []byte // used again for each record
 }
 
 func damaged(err error) error { return fmt.Errorf("%w: %w", ErrSnapshotDamaged, err) }
@@ -144,7 +203,8 @@ func (r *snapshotReader) ReadByte() (byte, error) {
 	return c, err
 }
 
-func (r *snapshotReader) bytes(limit uint64) ([]byte, error) {
+// bytes reads bytes behind their length, into a buffer that is used again.
+func (r *snapshotReader) bytes(buffer *[]byte, limit uint64) ([]byte, error) {
 	n, err := binary.ReadUvarint(r)
 	if err != nil {
 		return nil, damaged(err)
@@ -152,53 +212,47 @@ func (r *snapshotReader) bytes(limit uint64) ([]byte, error) {
 	if n > limit {
 		return nil, fmt.Errorf("%w: a length of %d bytes", ErrSnapshotDamaged, n)
 	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(r.in, b); err != nil {
-		return nil, damaged(err)
+	// What a damaged length asks for is only allocated as the bytes come.
+	b := (*buffer)[:0]
+	for uint64(len(b)) < n {
+		start, step := len(b), int(min(n-uint64(len(b)), 1<<20))
+		b = slices.Grow(b, step)[:start+step]
+		if _, err := io.ReadFull(r.in, b[start:]); err != nil {
+			return nil, damaged(err)
+		}
 	}
+	*buffer = b
 	r.sum.Write(b)
 	return b, nil
 }
 
 const restoreBatchBytes = 4 << 20
 
-func (r *snapshotReader) records(db *DB, stop <-chan struct{}) (err error) {
-	b := db.db.NewBatch()
-	defer func() { err = errors.Join(err, b.Close()) }()
+func (r *snapshotReader) records(stop <-chan struct{}, visit func(key, value []byte) error) error {
 	var count uint64
 	for {
-		key, err := r.bytes(snapshotKeyMax)
+		key, err := r.bytes(&r.key, snapshotKeyMax)
 		if err != nil {
 			return err
 		}
 		if len(key) == 0 {
-			break
+			return r.trailer(count)
 		}
-		value, err := r.bytes(snapshotValueMax)
+		value, err := r.bytes(&r.value, snapshotValueMax)
 		if err != nil {
 			return err
 		}
-		count++
-		if err := b.Set(key, value, nil); err != nil {
-			return &Fault{Op: "restore a snapshot", Err: err}
+		if count++; count%1024 == 0 {
+			select {
+			case <-stop:
+				return ErrStopped
+			default:
+			}
 		}
-		if b.Len() < restoreBatchBytes {
-			continue
+		if err := visit(key, value); err != nil {
+			return err
 		}
-		select {
-		case <-stop:
-			return ErrStopped
-		default:
-		}
-		if err := b.Commit(pebble.NoSync); err != nil {
-			return &Fault{Op: "restore a snapshot", Err: err}
-		}
-		b.Reset()
 	}
-	if err := b.Commit(pebble.NoSync); err != nil {
-		return &Fault{Op: "restore a snapshot", Err: err}
-	}
-	return r.trailer(count)
 }
 
 func (r *snapshotReader) trailer(count uint64) error {

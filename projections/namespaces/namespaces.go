@@ -12,8 +12,12 @@ import (
 	"github.com/rollcall/rollcall/log/store"
 )
 
-// groupsKey is the one row of TableSystem so far: how many groups the cluster was made with.
-var groupsKey = []byte("groups")
+// The rows of TableSystem: how many groups the cluster was made with, in _system's ledger, and what restores have
+// done to the ledger, in any.
+var (
+	groupsKey   = []byte("groups")
+	restoredKey = []byte("restored")
+)
 
 // Fold applies an event to the view; events of other families change nothing.
 func Fold(w store.Writer, e event.Event) {
@@ -22,6 +26,9 @@ func Fold(w store.Writer, e event.Event) {
 		if b.Namespace == event.System {
 			w.Set(store.TableSystem, groupsKey, binary.AppendUvarint(nil, b.Groups))
 		}
+	case event.NamespaceRestored:
+		skipped := Restored(w).Skipped + b.Skipped
+		w.Set(store.TableSystem, restoredKey, append(binary.AppendUvarint(nil, uint64(skipped)), b.Cluster...))
 	case event.NamespaceCreated:
 		row := binary.AppendUvarint(nil, b.Group)
 		row = binary.AppendUvarint(row, uint64(e.Commit))
@@ -69,4 +76,17 @@ func Groups(r store.Reader) uint64 {
 	}
 	n, _ := binary.Uvarint(row)
 	return n
+}
+
+// Restored is what restores have done to a ledger; zero where there was none.
+func Restored(r store.Reader) event.Restored {
+	row, ok := r.Get(store.TableSystem, restoredKey)
+	if !ok {
+		return event.Restored{}
+	}
+	skipped, size := binary.Uvarint(row)
+	if size <= 0 {
+		panic(&store.Fault{Op: "decode a row", Err: fmt.Errorf("the row of the last restore is cut short")})
+	}
+	return event.Restored{Cluster: string(row[size:]), Skipped: event.Revision(skipped)}
 }
