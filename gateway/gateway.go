@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/rollcall/rollcall/commands"
@@ -36,6 +37,18 @@ type Backend interface {
 	Groups(ctx context.Context) ([]Group, error)
 	// Head is the last revision that this server has applied; it does not ask the other servers.
 	Head(namespace string) (event.Revision, error)
+	// Snapshot takes hold of the ledgers and views of every namespace, with everything in them that was acknowledged
+	// anywhere before the call, to be written into a file. Writes go on meanwhile. Close it after use.
+	Snapshot(ctx context.Context) (Snapshot, error)
+}
+
+// Snapshot is the state of a whole cluster, to be written into a file.
+type Snapshot interface {
+	// Head is the revision of _system's ledger in it.
+	Head() event.Revision
+	// Write writes the file; stop, when closed, ends it early. What breaks off does not pass for a whole file.
+	Write(w io.Writer, stop <-chan struct{}) error
+	Close() error
 }
 
 // Member is a server of the cluster.

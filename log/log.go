@@ -38,6 +38,8 @@ type Config struct {
 	Cluster string
 	// Transport carries Raft's messages. Log does not close it.
 	Transport Transport
+	// Base says that the groups' states may be older than Raft's log: this server was restored; see Restore.
+	Base bool
 	// Tick is Raft's unit of time: a leader is missed after 10 to 20 of them. The default suits a local network.
 	Tick   time.Duration
 	Logger *slog.Logger
@@ -99,6 +101,9 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 		l.groups[id] = g
 	}
 	if err := l.checkRaftLog(c); err != nil {
+		return err
+	}
+	if err := l.checkBase(c); err != nil {
 		return err
 	}
 	host, err := dragonboat.NewNodeHost(hostConfig(c, leaderListener{l}))
@@ -275,6 +280,20 @@ func (l *Log) Head(group uint64, ledger string) (store.Head, error) {
 		return store.Head{}, fmt.Errorf("%w: %q on group %d", ErrNoLedger, ledger, group)
 	}
 	return at.Head, nil
+}
+
+// Ledgers gives every ledger of a group as it is on this server, by name.
+func (l *Log) Ledgers(group uint64) ([]store.Ledger, error) {
+	g, err := l.group(group)
+	if err != nil {
+		return nil, err
+	}
+	var ledgers []store.Ledger
+	err = g.machine.Read(func(db *store.DB) (err error) {
+		ledgers, err = db.Ledgers()
+		return err
+	})
+	return ledgers, err
 }
 
 // View runs fn on the rows of a ledger as this server has them. At chooses the revision to see, given where the

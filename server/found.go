@@ -86,6 +86,9 @@ func (s *Server) belong(ctx context.Context) error {
 		s.transport.Join(id.Cluster)
 		return nil
 	}
+	if err := checkNoGroups(s.config.Data); err != nil {
+		return err
+	}
 	nonce, err := readNonce(s.config.Data)
 	if err != nil {
 		return err

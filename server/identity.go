@@ -27,6 +27,8 @@ type identity struct {
 	Groups  uint64 `json:"groups"`
 	// Founders are the servers that the cluster began with; none where this one joined it later.
 	Founders []founder `json:"founders,omitempty"`
+	// Restored is where the data came from, where that is a snapshot.
+	Restored *restored `json:"restored,omitempty"`
 }
 
 // founder is a server that a cluster begins with.
@@ -49,14 +51,19 @@ func (id identity) replicas() map[uint64]string {
 	return all
 }
 
-const identityFile = "server.json"
+// What stands in a data folder.
+const (
+	identityFile = "server.json"
+	lockFile     = "LOCK"
+	groupsFolder = "groups" // as package log names it
+)
 
 // lockFolder makes the data folder and holds it against other servers, until the lock is closed or the process ends.
 func lockFolder(data string) (io.Closer, error) {
 	if err := store.MakeDir(store.DefaultFS, data); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	lock, err := store.DefaultFS.Lock(filepath.Join(data, "LOCK"))
+	lock, err := store.DefaultFS.Lock(filepath.Join(data, lockFile))
 	if err != nil {
 		return nil, fmt.Errorf("the data folder %s is in use by another server, or cannot be locked: %w", data, err)
 	}

@@ -96,7 +96,7 @@ func (s *Server) isAlive(c commands.AddMember) bool {
 
 // joinable tells why no server can join now.
 func (s *Server) joinable() error {
-	if !s.Ready() {
+	if !s.Ready() || s.unfinished() != nil {
 		return fmt.Errorf("%w: this server is not ready to take another one in", gateway.ErrUnavailable)
 	}
 	return nil

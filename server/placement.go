@@ -142,7 +142,9 @@ func (s *Server) adopt(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// learnCluster takes the cluster's id from the first event of _system's ledger, where it stands for good.
+// learnCluster takes the cluster's id from the first event of _system's ledger, where it stands for good, or from the
+// last restore, and learns how many revisions restores have left out in all. A namespace that is opened from now on
+// leaves out as many, because one of its name may have had them in a cluster that this one was restored from.
 func (s *Server) learnCluster(ctx context.Context) error {
 	f, err := s.Follow(event.System, 1)
 	if err != nil {
@@ -157,8 +159,17 @@ func (s *Server) learnCluster(ctx context.Context) error {
 	if !ok {
 		return errors.New("the ledger of _system does not begin with its opening")
 	}
-	s.cluster = opened.Cluster
-	return nil
+	return s.stale(event.System, func(v gateway.View) error {
+		cluster, r := opened.Cluster, v.Restored()
+		if r.Cluster != "" {
+			cluster = r.Cluster
+		}
+		// Doors may be reading them already, where a server comes back: then they are what they were.
+		if s.cluster != cluster || s.skipped != r.Skipped {
+			s.cluster, s.skipped = cluster, r.Skipped
+		}
+		return nil
+	})
 }
 
 // openNamespace opens a namespace's ledger on the group that hosts it, and has its views follow it.
@@ -167,7 +178,7 @@ func (s *Server) openNamespace(ctx context.Context, n event.Namespace) error {
 		return s.admit(n.Name, n.Group) // somebody opened it before
 	}
 	_, err := s.submit(ctx, n.Group, n.Name, gateway.Request{Command: commands.OpenNamespace{
-		Namespace: n.Name, Cluster: s.cluster, Placed: n.Revision,
+		Namespace: n.Name, Cluster: s.cluster, Placed: n.Revision, Skip: s.skipped,
 	}})
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/gateway/notify"
 	"github.com/rollcall/rollcall/log"
+	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/transport"
 	"github.com/rollcall/rollcall/projections/names"
 )
@@ -30,8 +31,9 @@ type Server struct {
 	lock      io.Closer // of the data folder
 	transport *transport.Transport
 	nonce     string
-	identity  identity // complete before anything but hello is asked; guarded by mu until then
-	cluster   string   // written before anybody reads it
+	identity  identity       // complete before anything but hello is asked; guarded by mu until then
+	cluster   string         // written before anybody reads it
+	skipped   event.Revision // how many revisions restores have left out; as cluster
 	peers     peers
 	log       *log.Log
 	placement *placement
@@ -129,15 +131,19 @@ func (s *Server) startTransport(context.Context) error {
 	return nil
 }
 
-func (s *Server) startLog(context.Context) (err error) {
+func (s *Server) startLog(ctx context.Context) (err error) {
 	s.cluster = s.identity.Cluster
 	s.listens(func(e *Endpoints) { e.Raft = s.identity.Raft })
 	s.log, err = log.Open(log.Config{
 		Dir: s.config.Data, Address: s.identity.Raft, Replica: s.identity.Replica, Groups: s.identity.Groups,
 		Founders: s.identity.replicas(), Cluster: s.identity.Cluster, Transport: s.transport,
-		Tick: time.Duration(s.config.Tick), Logger: s.config.Logger,
+		Base: s.unfinished() != nil, Tick: time.Duration(s.config.Tick), Logger: s.config.Logger,
 	}, Domain{})
 	if err != nil {
+		return err
+	}
+	// First of all, for until then _system's ledger speaks of another cluster's servers.
+	if err := s.finishRestore(ctx); err != nil {
 		return err
 	}
 	s.transport.Handle("GET "+pathState, func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, http.StatusOK, s.state()) })

@@ -27,6 +27,7 @@ type grammar struct {
 	Log       logCmd       `cmd:"" help:"Show the ledger: what changed, when and why."`
 	Namespace namespaceCmd `cmd:"" help:"Make and list namespaces."`
 	Members   membersCmd   `cmd:"" help:"The servers of the cluster: list, add, promote and remove them."`
+	Snapshot  snapshotCmd  `cmd:"" help:"Save, inspect and restore snapshots of a whole cluster."`
 	Verify    verifyCmd    `cmd:"" help:"Check a data folder: ledgers, hashes and views."`
 	Version   versionCmd   `cmd:"" help:"Say which build this is."`
 }

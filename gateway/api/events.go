@@ -142,7 +142,7 @@ func (c *call) replay(filter event.Filter) error {
 		return nil
 	}
 	if err := s.copy(f, out); err != nil {
-		c.broken(err)
+		c.broken("a stream of events", err)
 	}
 	return nil
 }
@@ -178,9 +178,9 @@ func (s span) copy(f gateway.Follower, out *stream) error {
 
 // broken ends an answer that has begun in a way that shows. Only faults are worth a line in the log: that a client
 // leaves is none.
-func (c *call) broken(err error) {
+func (c *call) broken(what string, err error) {
 	if c.r.Context().Err() == nil {
-		c.api.Logger.WarnContext(c.r.Context(), "a stream of events broke off", "namespace", c.namespace, "error", err)
+		c.api.Logger.WarnContext(c.r.Context(), what+" broke off", "namespace", c.namespace, "error", err)
 	}
 	panic(http.ErrAbortHandler)
 }

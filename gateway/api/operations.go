@@ -76,6 +76,7 @@ func operations() []operation {
 	all = append(all, eventsOperation())
 	all = append(all, namespaceOperations()...)
 	all = append(all, memberOperations()...)
+	all = append(all, snapshotOperation())
 	for i := range all {
 		all[i].complete()
 	}

@@ -43,7 +43,7 @@ func (c *call) watch(filter event.Filter) error {
 	})()
 	w := watcher{stream: out, filter: filter, first: first, position: min(first-1, head)}
 	if err := w.run(ctx, f, c.api.Bookmark); ctx.Err() == nil && !errors.Is(err, gateway.ErrClosed) {
-		c.broken(err)
+		c.broken("a stream of events", err)
 	}
 	return nil
 }

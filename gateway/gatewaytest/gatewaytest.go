@@ -50,6 +50,9 @@ type Faults struct {
 	Follow error
 	// Staleness is how old what is there claims to be, for those that accept stale state.
 	Staleness time.Duration
+	// Snapshot is what a snapshot's file holds, and SnapshotBreaks that it breaks off behind that.
+	Snapshot       []byte
+	SnapshotBreaks bool
 }
 
 // New makes a cluster with the namespaces _system (at revision 2) and default (at revision 1).

@@ -138,6 +138,8 @@ func (l *ledgers) View(context.Context, string, gateway.ReadOptions, func(gatewa
 	return errors.New("notify views nothing")
 }
 
+func (l *ledgers) Snapshot(context.Context) (gateway.Snapshot, error) { return nil, errBroken }
+
 func (l *ledgers) Head(namespace string) (event.Revision, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

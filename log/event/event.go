@@ -56,8 +56,8 @@ const (
 	KindNamespaceOpened  Kind = 900
 	KindNamespaceCreated Kind = 901
 
-	KindMemberAdded    Kind = 920
-	KindMemberPromoted Kind = 921
-	KindMemberRemoved  Kind = 922
+	KindMemberAdded       Kind = 920
+	KindMemberPromoted    Kind = 921
+	KindMemberRemoved     Kind = 922
 	KindNamespaceRestored Kind = 910
 )

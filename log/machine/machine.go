@@ -69,7 +69,7 @@ type Machine struct {
 
 	// swap is held for writing while a snapshot replaces db, and for reading while somebody reads db.
 	swap sync.RWMutex
-	db   *store.DB
+	db   *opened
 
 	// mu guards published: where each ledger ends for readers. It moves after a batch has become readable.
 	mu        sync.RWMutex
@@ -93,26 +93,25 @@ var _ sm.IOnDiskStateMachine = (*Machine)(nil)
 // this machine had synced (ErrStateLost).
 func New(c Config) (*Machine, error) {
 	m := &Machine{config: c}
-	db, err := m.openCurrent()
+	db, number, err := m.openCurrent()
 	if err != nil {
 		return nil, err
 	}
-	if err := m.load(db); err != nil {
-		return nil, errors.Join(err, db.Close())
+	err = m.load(db, number)
+	if err == nil {
+		err = m.checkMarker()
 	}
-	if err := m.checkMarker(); err != nil {
-		return nil, errors.Join(err, db.Close())
+	if err == nil && !c.Existing {
+		err = m.removeOthers(number)
 	}
-	if n, err := m.current(); c.Existing {
-		return m, nil
-	} else if err = errors.Join(err, m.removeOthers(n)); err != nil {
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return m, nil
 }
 
-// load takes db as the machine's state.
-func (m *Machine) load(db *store.DB) error {
+// load takes db, which is the state of a number, as the machine's state.
+func (m *Machine) load(db *store.DB, number uint64) error {
 	applied, err := db.Applied()
 	if err != nil {
 		return err
@@ -130,7 +129,7 @@ func (m *Machine) load(db *store.DB) error {
 		loaded[l.Name], published[l.Name] = &ledger{Ledger: l, frontier: f}, l
 		nextID = max(nextID, l.ID+1)
 	}
-	m.db, m.ledgers, m.nextID = db, loaded, nextID
+	m.db, m.ledgers, m.nextID = &opened{DB: db, number: number}, loaded, nextID
 	m.mu.Lock()
 	m.published, m.applied = published, applied
 	m.mu.Unlock()
@@ -163,7 +162,7 @@ func (m *Machine) Read(fn func(*store.DB) error) (err error) {
 		return ErrClosed
 	}
 	defer store.Catch(&err)
-	return fn(m.db)
+	return fn(m.db.DB)
 }
 
 // ErrClosed says that the machine was closed.
@@ -190,7 +189,7 @@ func (m *Machine) Close() error {
 	if m.db == nil {
 		return nil
 	}
-	err := m.db.Close()
+	db := m.db
 	m.db = nil
-	return err
+	return db.letGo(db.DB.Close)
 }

@@ -42,27 +42,27 @@ func (m *Machine) current() (uint64, error) {
 	return n, nil
 }
 
-// openCurrent opens the state that CURRENT names.
-func (m *Machine) openCurrent() (*store.DB, error) {
+// openCurrent opens the state that CURRENT names, and gives its number.
+func (m *Machine) openCurrent() (_ *store.DB, n uint64, err error) {
 	if !m.config.Existing {
 		if err := store.MakeDir(m.fs(), m.config.Dir); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	n, err := m.current()
-	if err != nil {
-		return nil, err
+	if n, err = m.current(); err != nil {
+		return nil, 0, err
 	}
 	if n == 0 {
 		n = 1
 		if err := m.checkEmpty(); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if err := m.setCurrent(n); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	return store.Open(m.statePath(n), m.config.Store)
+	db, err := store.Open(m.statePath(n), m.config.Store)
+	return db, n, err
 }
 
 // checkEmpty refuses a folder that holds a state though no CURRENT says which is the one: CURRENT is written before
@@ -151,9 +151,11 @@ func (m *Machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) error {
 		return err
 	}
 	m.announce()
-	return m.removeOthers(n)
+	return nil
 }
 
+// swapTo takes state n for the present one, and removes the one before when nobody reads it any more. What cannot be
+// removed is in nobody's way, and goes at the next start.
 func (m *Machine) swapTo(n uint64) error {
 	db, err := store.Open(m.statePath(n), m.config.Store)
 	if err != nil {
@@ -162,13 +164,17 @@ func (m *Machine) swapTo(n uint64) error {
 	m.swap.Lock()
 	defer m.swap.Unlock()
 	old := m.db
-	if err := m.load(db); err != nil {
+	if err := m.load(db, n); err != nil {
 		return errors.Join(err, db.Close())
 	}
 	if old == nil {
 		return nil
 	}
-	return old.Close()
+	return old.letGo(func() error {
+		err := old.DB.Close()
+		_ = m.fs().RemoveAll(m.statePath(old.number))
+		return err
+	})
 }
 
 // announce tells followers that ledgers have grown by events that were never applied here one by one: an empty

@@ -5,6 +5,7 @@
 package members
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -53,9 +54,24 @@ func Fold(w store.Writer, e event.Event) {
 			m.Voter, m.Revision = true, e.Commit
 			set(w, m)
 		}
+	case event.NamespaceRestored:
+		if b.Namespace == event.System {
+			forget(w)
+		}
 	case event.MemberRemoved:
 		w.Delete(store.TableMembers, memberKey(b.Name))
 		w.Set(store.TableMembers, removedKey(b.Replica), []byte(b.Name))
+	}
+}
+
+// forget empties the view: after a restore the groups are new ones, in which no server has had a number yet.
+func forget(w store.Writer) {
+	var keys [][]byte
+	for key := range w.Scan(store.TableMembers, nil, nil) {
+		keys = append(keys, bytes.Clone(key))
+	}
+	for _, key := range keys {
+		w.Delete(store.TableMembers, key)
 	}
 }
 

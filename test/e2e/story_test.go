@@ -217,7 +217,12 @@ func TestEventStream(t *testing.T) {
 // stream reads n events from the stream and then hangs up. It begins at the first revision, or behind lastID.
 func stream(t *testing.T, p *process, lastID string, n int) (ids []string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(deadline(t), "GET", "http://"+p.HTTP+"/v1/default/events?from=1", nil)
+	return streamOf(t, p, "default", lastID, n)
+}
+
+func streamOf(t *testing.T, p *process, namespace, lastID string, n int) (ids []string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(deadline(t), "GET", "http://"+p.HTTP+"/v1/"+namespace+"/events?from=1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
