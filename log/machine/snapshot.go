@@ -127,7 +127,8 @@ func (m *Machine) SaveSnapshot(state any, w io.Writer, stop <-chan struct{}) (er
 
 // RecoverFromSnapshot implements Raft's interface: it replaces the state by one that was streamed. The old state
 // serves readers until the new one is complete, checked and synced.
-func (m *Machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) error {
+func (m *Machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) (err error) {
+	defer store.Catch(&err)
 	n, err := m.current()
 	if err != nil {
 		return err
