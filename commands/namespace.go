@@ -1,10 +1,9 @@
 package commands
 
-import (
-	"math"
+import "github.com/rollcall/rollcall/log/event"
 
-	"github.com/rollcall/rollcall/log/event"
-)
+// revisionMax is the last revision behind which others may be left out, so that no number ever runs over.
+const revisionMax = 1 << 62
 
 func decideOpenNamespace(s State, ledger string, c OpenNamespace) (Decision, *Rejection) {
 	if c.Namespace != ledger {
@@ -29,7 +28,7 @@ func decideRestoreNamespace(s State, ledger string, c RestoreNamespace) (Decisio
 		return Decision{}, reject(CodeInvalidNamespace, "an order to restore %q came to the ledger of %q", c.Namespace, ledger)
 	case s.Restored().Cluster == c.Cluster:
 		return nothing(s.Head(), Result{}), nil
-	case c.Skip == 0 || c.Skip > event.SkipMax || s.Head() > math.MaxUint64/2:
+	case c.Skip == 0 || c.Skip > event.SkipMax || s.Head() > revisionMax:
 		return Decision{}, reject(CodeInvalidArgument, "an order to leave out %d revisions behind revision %d; from 1 to %d",
 			c.Skip, s.Head(), event.Revision(event.SkipMax))
 	}

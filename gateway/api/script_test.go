@@ -103,6 +103,10 @@ func faults(t *testing.T, d *datadriven.TestData) (f gatewaytest.Faults) {
 			f.View = err
 		case "follow":
 			f.Follow = err
+		case "snapshot":
+			f.Snapshot = []byte(value[0])
+		case "breaks":
+			f.SnapshotBreaks = value[0] == "true"
 		case "staleness":
 			f.Staleness, err = time.ParseDuration(value[0])
 			if err != nil {

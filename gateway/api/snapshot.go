@@ -41,7 +41,11 @@ func getSnapshot(c *call) error {
 		_ = out.control.SetWriteDeadline(time.Now().Add(drainTimeout))
 		stop()
 	})()
-	if err := s.Write(c.w, writing.Done()); err != nil {
+	err = out.flush() // the head goes out at once: what breaks off later has a status
+	if err == nil {
+		err = s.Write(c.w, writing.Done())
+	}
+	if err != nil {
 		c.broken("a snapshot", err)
 	}
 	return nil
