@@ -7,8 +7,6 @@ import (
 
 	"github.com/rollcall/rollcall/log"
 	"github.com/rollcall/rollcall/log/archive"
-	"github.com/rollcall/rollcall/log/event"
-	"github.com/rollcall/rollcall/log/machine"
 )
 
 // backup fills a log and gives an archive of it.
@@ -37,85 +35,95 @@ func backup(t *testing.T) []byte {
 	return file.Bytes()
 }
 
-// TestJoinRestored has a replica join a log that was restored. Raft's log does not lead to the base state, so the
-// replica must get the state itself: afterwards it is that of the replica that was restored, to the byte.
+// TestJoinRestored has a server join one that was restored. Raft's log does not lead to the base state, so it must get
+// the state itself: afterwards that is the one of the server that was restored, to the byte.
 func TestJoinRestored(t *testing.T) {
 	file := backup(t)
-	c := config(t)
-	if _, err := log.Restore(c, bytes.NewReader(file), nil); err != nil {
+	first := listen(t, 1)
+	first.config.Founders = map[uint64]string{1: first.config.Address}
+	if _, err := log.Restore(first.config, bytes.NewReader(file), nil); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := log.Open(c, words{}); err == nil {
+	if l, err := log.Open(first.config, words{}); err == nil {
 		_ = l.Close()
 		t.Fatal("ledgers that are in no Raft log were taken, though nobody said that this server was restored")
 	}
-	c.Base = true
-	l := open(t, c)
-	for group, ledger := range map[uint64]string{1: "one", 2: "two"} {
-		if first, err := l.FirstEntry(group); err != nil || first != 1 {
-			t.Errorf("group %d: the log begins at %d, %v", group, first, err)
+	first.config.Base = true
+	reopen := func() {
+		t.Helper()
+		if first.log != nil {
+			if err := first.log.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		submit(t, l, group, ledger, "abc")
-	}
-	for range 2 { // it may be repeated
-		if err := l.Compact(deadline(t)); err != nil {
+		first.open(t)
+		if err := first.log.WaitReady(deadline(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
+	reopen()
+	for group, ledger := range map[uint64]string{1: "one", 2: "two"} {
+		if at, err := first.log.FirstEntry(group); err != nil || at != 1 {
+			t.Errorf("group %d: the log begins at %d, %v", group, at, err)
+		}
+		submit(t, first.log, group, ledger, "abc")
 	}
-	c.Base = false // it has applied entries of its own now
-	l = open(t, c)
-	for group := uint64(1); group <= 2; group++ {
-		if first, err := l.FirstEntry(group); err != nil || first == 1 {
-			t.Errorf("group %d: after a restart the log begins at %d, %v", group, first, err)
+	for range 2 { // it may be repeated
+		if err := first.log.Compact(deadline(t)); err != nil {
+			t.Fatal(err)
 		}
 	}
-	submit(t, l, 1, "one", "defg")
-	second := config(t)
-	second.Replica = 2
-	joined, stop, err := l.AddReplica(deadline(t), second, words{})
+	first.config.Base = false // it has applied entries of its own now
+	reopen()
+	for group := uint64(1); group <= 2; group++ {
+		if at, err := first.log.FirstEntry(group); err != nil || at == 1 {
+			t.Errorf("group %d: after a restart the log begins at %d, %v", group, at, err)
+		}
+	}
+	submit(t, first.log, 1, "one", "defg")
+	second := listen(t, 2)
+	second.open(t)
+	m, err := first.log.Membership(deadline(t), 1)
+	if err == nil {
+		err = first.log.AddReplica(deadline(t), 1, 2, second.config.Address, m)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stop()
-	submit(t, l, 1, "one", "h")
-	head, err := l.Head(1, "one")
-	if err != nil {
-		t.Fatal(err)
-	}
-	awaitHead(t, joined, "one", head.Revision)
-	held, err := joined.Hold()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := l.Hold(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := stateOf(t, held), stateOf(t, want); !bytes.Equal(got, want) {
-		t.Errorf("the replica that joined holds %d bytes that are not the %d of the one that was restored", len(got), len(want))
+	submit(t, first.log, 1, "one", "h")
+	awaitHead(t, second.log, first.log)
+	if got, want := stateOf(t, second.log), stateOf(t, first.log); !bytes.Equal(got, want) {
+		t.Errorf("the server that joined holds %d bytes that are not the %d of the one that was restored", len(got), len(want))
 	}
 }
 
-func awaitHead(t *testing.T, m *machine.Machine, ledger string, revision event.Revision) {
+// awaitHead waits until a server has what another has.
+func awaitHead(t *testing.T, l, other *log.Log) {
 	t.Helper()
+	want, err := other.Head(1, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for ctx := deadline(t); ; {
-		if l, ok := m.Ledger(ledger); ok && l.Head.Revision >= revision {
+		got, err := l.Head(1, "one")
+		if err == nil && got.Revision >= want.Revision {
 			return
 		}
 		select {
 		case <-time.After(5 * time.Millisecond):
 		case <-ctx.Done():
-			l, _ := m.Ledger(ledger)
-			t.Fatalf("the replica is at revision %d, and does not get to %d", l.Head.Revision, revision)
+			t.Fatalf("the server is at revision %d (%v), and does not get to %d", got.Revision, err, want.Revision)
 		}
 	}
 }
 
-func stateOf(t *testing.T, held *machine.Held) []byte {
+// stateOf is everything that a server holds of the first group.
+func stateOf(t *testing.T, l *log.Log) []byte {
 	t.Helper()
+	held, err := l.Hold(1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var b bytes.Buffer
 	if err := held.Write(&b, nil); err != nil {
 		t.Fatal(err)

@@ -107,7 +107,11 @@ func (in installation) check(t *testing.T, at string, disk *vfs.MemFS) bool {
 }
 
 // TestInstallCrash loses power before every operation of the installation of a snapshot that changes the file system,
-// with nothing, some and all of what was not synced on disk: the state is the old or the new one.
+// with nothing and with all of what was not synced on disk: the state is the old or the new one.
+//
+// A part of it is not tried. Pebble relies on a folder's names reaching the disk in the order in which they were made,
+// as file systems with a journal have it: the name of a manifest is synced together with that of the marker that points
+// to it, at every opening. The simulated file system would keep the second and lose the first.
 func TestInstallCrash(t *testing.T) {
 	in := newInstallation(t)
 	disk := in.disk()
@@ -121,7 +125,7 @@ func TestInstallCrash(t *testing.T) {
 	var n atomic.Int64
 	take := func(at string) {
 		i := n.Add(1)
-		for _, percent := range []int{0, 50, 100} {
+		for _, percent := range []int{0, 100} {
 			crashes <- crash{
 				fmt.Sprintf("before operation %d (%s) with %d %% of what was not synced", i, at, percent),
 				disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng(uint64(i))}),
