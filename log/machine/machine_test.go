@@ -250,3 +250,70 @@ func FuzzDecodeEntry(f *testing.F) {
 		}
 	})
 }
+
+// jumpers is letters, but that the command "j" leaves out revisions before its event.
+type jumpers struct{ letters }
+
+func (d jumpers) Decide(rows store.Reader, at machine.Situation, command []byte) machine.Decision {
+	decision := d.letters.Decide(rows, at, command)
+	if string(command) == "j" {
+		decision.Skip = 1000
+	}
+	return decision
+}
+
+// announcers is jumpers, and says of the event of "j" that it leaves out revisions.
+type announcers struct{ jumpers }
+
+func (announcers) Opens(event.Event) (string, bool) { return "l", true }
+
+func (announcers) Skipped(e event.Event) event.Revision {
+	if e.Body.(event.KeySet).Key == "j" {
+		return 1000
+	}
+	return 0
+}
+
+// TestJump leaves out revisions before one event. Leaves are counted on, what lies in between is the state before, and
+// verification takes the gap only where the event says so.
+func TestJump(t *testing.T) {
+	fs := store.NewMemFS()
+	c := machine.Config{Dir: "/data/group", Marker: "/data/synced", Domain: jumpers{}, Store: store.Options{FS: fs}, Origin: origin}
+	m, err := machine.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	update(t, m, entry(1, 10, "ab", "j"), entry(2, 30, "c"))
+	l, ok := m.Ledger("l")
+	if !ok || l.Head.Revision != 1004 || l.Head.Leaves != 4 {
+		t.Errorf("the head is %+v", l.Head)
+	}
+	err = m.Read(func(db *store.DB) error {
+		for r, want := range map[event.Revision]event.Revision{0: 0, 1: 1, 2: 2, 3: 2, 1002: 2, 1003: 1003, 1004: 1004, 9999: 1004} {
+			if got, err := db.Floor(l.ID, r); err != nil || got != want {
+				t.Errorf("the last revision up to %d: got %d, %v, want %d", r, got, err, want)
+			}
+		}
+		for r, want := range map[event.Revision]event.Revision{0: 1, 2: 2, 3: 1003, 1003: 1003, 1005: 0} {
+			if got, _, err := db.NextEvent(l.ID, r); err != nil || got != want {
+				t.Errorf("the first revision from %d on: got %d, %v, want %d", r, got, err, want)
+			}
+		}
+		for at, want := range map[event.Time]event.Revision{9: 0, 10: 1003, 29: 1003, 30: 1004} {
+			if got, err := db.RevisionAt(l.ID, l.Head.Revision, at); err != nil || got != want {
+				t.Errorf("the last revision at %d: got %d, %v, want %d", at, got, err, want)
+			}
+		}
+		return nil
+	})
+	if err = errors.Join(err, m.Sync(), m.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := machine.Verify(t.Context(), c, ""); err == nil {
+		t.Error("a gap that no event speaks of was taken")
+	}
+	c.Domain = announcers{}
+	if found, err := machine.Verify(t.Context(), c, ""); err != nil || found[0].Events != 4 {
+		t.Errorf("got %+v, %v", found, err)
+	}
+}
