@@ -153,6 +153,7 @@ func TestRestore(t *testing.T) {
 	if out, status := command(t, "log", "--server", "http://"+p.HTTP); status != 0 || !strings.Contains(out, "restore     namespace default") {
 		t.Errorf("log: status %d: %s", status, out)
 	}
+	s.join(t, p)
 	p.stop()
 	if out, status := command(t, "verify", "--data", data); status != 0 {
 		t.Fatalf("verify: status %d: %s", status, out)
@@ -166,6 +167,33 @@ func TestRestore(t *testing.T) {
 	p = start(t, data)
 	if out, status := command(t, "snapshot", "save", again, "--server", "http://"+p.HTTP); status != 0 {
 		t.Errorf("a snapshot of a restored cluster: status %d: %s", status, out)
+	}
+}
+
+// join has another server join the restored one: it has everything, to the Merkle root. Then it leaves again, so that
+// the first has its quorum by itself.
+func (s snapshotted) join(t *testing.T, p *process) {
+	t.Helper()
+	data := t.TempDir()
+	b := start(t, data, "--name", "joined", "--join", "http://"+p.HTTP)
+	for path, want := range s.before {
+		if r := b.do("GET", "/v1/"+path, ""); r.status != http.StatusOK || r.body != want {
+			t.Fatalf("the server that joined has %d %q for %s, want %q", r.status, r.body, path, want)
+		}
+	}
+	for _, l := range s.info.Ledgers {
+		s.checkLedger(t, b, l.Namespace, l.Revision, l.Events)
+	}
+	if out, status := command(t, "members", "remove", "joined", "--server", "http://"+p.HTTP); status != 0 {
+		t.Errorf("remove: status %d: %s", status, out)
+	}
+	select {
+	case <-b.exited:
+	case <-time.After(time.Minute):
+		t.Fatal("a server that was removed runs on")
+	}
+	if out, status := command(t, "verify", "--data", data); status != 0 {
+		t.Errorf("verify the server that joined: status %d: %s", status, out)
 	}
 }
 
