@@ -71,7 +71,7 @@ func Restore(ctx context.Context, r RestoreConfig) (_ SnapshotInfo, err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if err := build(ctx, &c, f, info, event.Revision(r.Jump)); err != nil {
-		return SnapshotInfo{}, errors.Join(err, clear(c.Data))
+		return SnapshotInfo{}, errors.Join(err, removeRestored(c.Data))
 	}
 	return info, nil
 }
@@ -140,8 +140,8 @@ func fixPort(address string) (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// clear removes what a restore has made, the identity first.
-func clear(data string) error {
+// removeRestored removes what a restore has made, the identity first.
+func removeRestored(data string) error {
 	var errs []error
 	for _, name := range []string{identityFile, groupsFolder, restoreFolder} {
 		errs = append(errs, os.RemoveAll(filepath.Join(data, name)))

@@ -180,7 +180,7 @@ func (s span) copy(f gateway.Follower, out *stream) error {
 // leaves is none.
 func (c *call) broken(what string, err error) {
 	if c.r.Context().Err() == nil {
-		c.api.Logger.WarnContext(c.r.Context(), what+" broke off", "namespace", c.namespace, "error", err)
+		c.api.Logger.WarnContext(c.r.Context(), "an answer broke off", "what", what, "namespace", c.namespace, "error", err)
 	}
 	panic(http.ErrAbortHandler)
 }

@@ -188,7 +188,8 @@ func (s snapshotted) join(t *testing.T, p *process) {
 		t.Errorf("remove: status %d: %s", status, out)
 	}
 	select {
-	case <-b.exited:
+	case err := <-b.exited:
+		t.Logf("the server that was removed ended: %v", err)
 	case <-time.After(time.Minute):
 		t.Fatal("a server that was removed runs on")
 	}
