@@ -229,7 +229,12 @@ func (g *group) noteCurrent(at time.Duration) {
 // find out, so that an idle group costs nothing and the next caller knows better.
 func (g *group) staleness() time.Duration {
 	const recent = 250 * time.Millisecond
-	age := now() - time.Duration(g.current.Load())
+	current := time.Duration(g.current.Load())
+	age := now() - current
+	if current == 0 {
+		// Not since this process began: what is here is as old as the last event, or less.
+		age = max(age, time.Since(time.Unix(0, int64(g.machine.NewestEvent()))))
+	}
 	if age > recent && g.checking.CompareAndSwap(false, true) {
 		go g.find()
 	}

@@ -160,6 +160,10 @@ func (l *Log) checkRaftLog(c Config) error {
 	return nil
 }
 
+// sendQueueBytes bounds what waits to be sent to one server. One that is paused takes nothing: what is more is dropped,
+// and sent again from the log when it takes something again.
+const sendQueueBytes = 128 << 20
+
 // hostConfig sizes Dragonboat for small machines: its own defaults take gigabytes and dozens of workers. The number
 // of shards of its log is fixed once data exists.
 func hostConfig(c Config, leaders leaderListener) config.NodeHostConfig {
@@ -172,6 +176,7 @@ func hostConfig(c Config, leaders leaderListener) config.NodeHostConfig {
 		RaftAddress:       c.Address,
 		DeploymentID:      deployment(c.Cluster),
 		RaftEventListener: leaders,
+		MaxSendQueueSize:  sendQueueBytes,
 		Expert: config.ExpertConfig{
 			LogDB:            logdb,
 			TransportFactory: c.Transport,

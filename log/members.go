@@ -79,7 +79,11 @@ func (l *Log) NoteVotes() {
 // Voters are, by group, the replicas that vote as far as this server has heard. It asks nobody.
 func (l *Log) Voters() map[uint64][]uint64 {
 	all := map[uint64][]uint64{}
-	for _, shard := range l.host.GetNodeHostInfo(dragonboat.NodeHostInfoOption{SkipLogInfo: true}).ShardInfoList {
+	info := l.host.GetNodeHostInfo(dragonboat.NodeHostInfoOption{SkipLogInfo: true})
+	if info == nil {
+		return all // it was closed
+	}
+	for _, shard := range info.ShardInfoList {
 		if l.groups[shard.ShardID] != nil {
 			all[shard.ShardID] = slices.Sorted(maps.Keys(shard.Replicas))
 		}

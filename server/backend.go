@@ -36,7 +36,9 @@ func (s *Server) Head(namespace string) (event.Revision, error) {
 
 // Submit implements gateway.Backend.
 func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request) (commands.Answer, error) {
-	group, err := s.placement.group(namespace)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
+	defer cancel()
+	group, err := s.find(ctx, namespace, false)
 	if err != nil {
 		return commands.Answer{}, err
 	}
@@ -46,8 +48,6 @@ func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request
 	if r.Command, err = s.guard(r.Command); err != nil {
 		return commands.Answer{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
-	defer cancel()
 	answer, err := s.submit(ctx, group, namespace, r)
 	if create, ok := r.Command.(commands.CreateNamespace); ok && err == nil {
 		// Whoever has the answer may use the namespace: so it is opened before the answer goes out.
@@ -78,12 +78,12 @@ func (s *Server) submit(ctx context.Context, group uint64, ledger string, r gate
 
 // View implements gateway.Backend.
 func (s *Server) View(ctx context.Context, namespace string, o gateway.ReadOptions, fn func(gateway.View) error) error {
-	group, err := s.placement.group(namespace)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
+	defer cancel()
+	group, err := s.find(ctx, namespace, o.Stale)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
-	defer cancel()
 	var staleness time.Duration
 	if o.Stale {
 		staleness = s.log.Staleness(group)

@@ -186,6 +186,32 @@ func (s *Server) openNamespace(ctx context.Context, n event.Namespace) error {
 	return s.admit(n.Name, n.Group)
 }
 
+// find gives the group of a namespace. Where this server has not heard of it yet, it asks: a namespace that was made on
+// another server can be used on every one. With stale it only looks at what it has.
+func (s *Server) find(ctx context.Context, namespace string, stale bool) (uint64, error) {
+	group, unknown := s.placement.group(namespace)
+	if unknown == nil || !event.IsNamespaceName(namespace) {
+		return group, unknown
+	}
+	if !stale {
+		if err := s.log.Barrier(ctx, systemGroup); err != nil {
+			return 0, outside(err)
+		}
+	}
+	var found event.Namespace
+	err := s.stale(event.System, func(v gateway.View) error {
+		var exists bool
+		if found, exists = v.Namespace(namespace); !exists {
+			return unknown
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return found.Group, s.openNamespace(ctx, found)
+}
+
 // followSystem learns of namespaces that were created anywhere.
 func (s *Server) followSystem(ctx context.Context, from event.Revision) {
 	f, err := s.Follow(event.System, from)

@@ -152,13 +152,31 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 	return nil
 }
 
-// startNamespaces has the doors know the namespaces. A server that has been here before knows them; a new one must ask.
+// startNamespaces has the doors know the namespaces. A server that has been here before knows them, once Raft has given
+// it again what Pebble had lost; a new one must ask, which takes a quorum.
 func (s *Server) startNamespaces(ctx context.Context) error {
-	known, err := s.adopt(ctx)
-	if err != nil || known {
-		return err
+	for {
+		known, err := s.adopt(ctx)
+		if err != nil || known {
+			return err
+		}
+		attempt, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+		err = s.log.WaitReady(attempt)
+		stop()
+		if err == nil {
+			return s.catchUp(ctx)
+		}
+		select {
+		case err := <-s.failed:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the groups: %w", context.Cause(ctx))
+		default:
+		}
+		if !errors.Is(err, log.ErrUnavailable) {
+			return err
+		}
 	}
-	return s.catchUp(ctx)
 }
 
 // catchUp returns when every group has a leader and this server has what was committed before. Until then the doors
@@ -169,14 +187,7 @@ func (s *Server) catchUp(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go func() {
-		select {
-		case err := <-s.failed:
-			s.fail(err) // for whoever asks next
-			cancel(err)
-		case <-ctx.Done():
-		}
-	}()
+	go s.wait(ctx, cancel)
 	if err := s.log.WaitReady(ctx); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
@@ -188,6 +199,25 @@ func (s *Server) catchUp(ctx context.Context) error {
 		// Raft may lose its leader in the middle of it; all of it may be repeated.
 		if err == nil || ctx.Err() != nil || !errors.Is(err, gateway.ErrUnavailable) && !errors.Is(err, gateway.ErrOutcomeUnknown) {
 			return err
+		}
+	}
+}
+
+// wait has the doors know each namespace as soon as Raft has given it again, and ends the wait for a quorum when a part
+// of the server gives up.
+func (s *Server) wait(ctx context.Context, end context.CancelCauseFunc) {
+	for {
+		select {
+		case err := <-s.failed:
+			s.fail(err) // for whoever asks next
+			end(err)
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(200 * time.Millisecond):
+			if _, err := s.adopt(ctx); err != nil && ctx.Err() == nil {
+				s.fail(err)
+			}
 		}
 	}
 }

@@ -154,6 +154,16 @@ func (m *Machine) Ledger(name string) (l store.Ledger, ok bool) {
 	return l, ok
 }
 
+// NewestEvent is the time of the newest event of any ledger; zero while there is none.
+func (m *Machine) NewestEvent() (newest event.Time) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, l := range m.published {
+		newest = max(newest, l.Head.Time)
+	}
+	return newest
+}
+
 // Read runs fn on the database. It holds off the arrival of a snapshot, so fn should not wait for anybody.
 func (m *Machine) Read(fn func(*store.DB) error) (err error) {
 	m.swap.RLock()

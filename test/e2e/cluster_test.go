@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -140,9 +141,11 @@ func TestAnyServerTakesAnyRequest(t *testing.T) {
 		}
 	}
 	c.servers["b"].do("PUT", "/v1/_system/namespaces/blue", "").want(t, http.StatusCreated)
-	awaitThat(t, "a namespace made on b can be used on c", func() bool {
-		return c.servers["c"].do("PUT", "/v1/blue/kv/x", "1").status/100 == 2
-	})
+	c.servers["c"].do("PUT", "/v1/blue/kv/x", "1").want(t, http.StatusCreated)
+	c.servers["a"].do("PUT", "/v1/_system/namespaces/green", "").want(t, http.StatusCreated)
+	if got := c.servers["b"].do("GET", "/v1/green/kv?prefix=", ""); got.status != http.StatusOK {
+		t.Errorf("a namespace made on a, read on b: %d %s", got.status, got.body)
+	}
 }
 
 // TestLeaderKilledUnderWriters kills the leader with SIGKILL while writers write on the others. Nothing acknowledged is
@@ -248,6 +251,9 @@ func TestWithoutQuorum(t *testing.T) {
 		if stale.body != "v" || stale.header.Get("Rollcall-Revision") != fmt.Sprintf("%.0f", revision) {
 			t.Errorf("a stale read without a quorum: %d %q at %s", stale.status, stale.body, stale.header.Get("Rollcall-Revision"))
 		}
+		if age, err := strconv.Atoi(stale.header.Get("Rollcall-Staleness")); err != nil || age < 100 {
+			t.Errorf("a stale read without a quorum says that it is %d ms old: %v", age, err)
+		}
 		if got, err := lookUp(a.DNS, "web.service.rollcall.internal."); err != nil || got != "10.0.0.7" {
 			t.Errorf("DNS without a quorum: %q, %v", got, err)
 		}
@@ -256,6 +262,15 @@ func TestWithoutQuorum(t *testing.T) {
 		}
 	}
 	awaitThat(t, "the leader gone", func() bool { return a.do("GET", "/readyz", "").status == http.StatusServiceUnavailable })
+	alone()
+	a.kill()
+	c.servers["a"] = launch(t, c.data["a"], append(c.flags("a"), "--http", a.HTTP, "--dns", a.DNS)...)
+	c.servers["a"].HTTP, c.servers["a"].DNS = a.HTTP, a.DNS
+	a = c.servers["a"]
+	awaitThat(t, "the doors open without a quorum", func() bool {
+		r, err := a.try("GET", "/v1/default/kv/k?consistency=stale", "")
+		return err == nil && r.status == http.StatusOK
+	})
 	alone()
 	c.start("b")
 	awaitThat(t, "ready again", func() bool { return a.do("GET", "/readyz", "").status == http.StatusOK })
