@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/raftpb"
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	"github.com/rollcall/rollcall/log/event"
@@ -31,6 +33,7 @@ type group struct {
 	mu    sync.Mutex
 	tails map[string]*tail
 
+	replayTo  uint64      // the last entry of the log that was committed when this process began, and that is a command
 	voterFile string      // says that this replica votes, see wasVoter
 	votes     atomic.Bool // and that the file is there
 
@@ -110,8 +113,38 @@ func (g *group) start(c Config, host *dragonboat.NodeHost) error {
 		// does. Who leads it may die unnoticed meanwhile: see Log.Wake.
 		Quiesce: true,
 	})
+	if err == nil {
+		err = g.findReplay()
+	}
 	if err != nil {
 		return fmt.Errorf("start group %d: %w", g.id, err)
+	}
+	return nil
+}
+
+// findReplay notes how far Raft is going to apply its log again without asking anybody. Entries that hold no command do
+// not come to the state machine.
+func (g *group) findReplay() error {
+	reader, err := g.host.GetLogReader(g.id)
+	if err != nil {
+		return err
+	}
+	state, _ := reader.NodeState()
+	first, last := reader.GetRange()
+	const step = 64
+	for high := min(state.Commit, last) + 1; high > max(first, g.machine.Applied()+1); {
+		low := max(first, g.machine.Applied()+1, high-min(high, step))
+		entries, err := reader.Entries(low, high, math.MaxUint64)
+		if err != nil {
+			return err
+		}
+		for i := len(entries) - 1; i >= 0; i-- {
+			if e := entries[i]; len(e.Cmd) > 0 && e.Type != raftpb.ConfigChangeEntry && e.Type != raftpb.MetadataEntry {
+				g.replayTo = e.Index
+				return nil
+			}
+		}
+		high = low
 	}
 	return nil
 }

@@ -228,6 +228,17 @@ func (l *Log) WaitReady(ctx context.Context) error {
 	return nil
 }
 
+// Replayed tells whether every group has applied again what its Raft log said was committed when this process began.
+// It asks nobody, so what was committed elsewhere since may be missing.
+func (l *Log) Replayed() bool {
+	for _, g := range l.groups {
+		if g.machine.Applied() < g.replayTo {
+			return false
+		}
+	}
+	return true
+}
+
 // Ready tells whether every group has a leader now.
 func (l *Log) Ready() bool {
 	for _, g := range l.groups {

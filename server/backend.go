@@ -55,6 +55,9 @@ func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request
 			Name: create.Namespace, Group: answer.Results[0].Group, Revision: answer.Revision,
 		})
 	}
+	if err == nil && changesNames(r.Command) {
+		s.awaitNames(ctx, namespace, answer.Revision)
+	}
 	return answer, err
 }
 

@@ -151,6 +151,13 @@ func isFreePort(address string) bool {
 	return err == nil && port == "0"
 }
 
+// stoppedFile is there while the server is not running and was not killed.
+const stoppedFile = "stopped"
+
+func noteStopped(data string) error {
+	return store.WriteFile(store.DefaultFS, filepath.Join(data, stoppedFile), nil)
+}
+
 // Endpoints say where a server listens. They are written to endpoints.json in the data folder once it is ready.
 type Endpoints struct {
 	HTTP string `json:"http"`

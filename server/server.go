@@ -38,6 +38,7 @@ type Server struct {
 	log       *log.Log
 	placement *placement
 	names     *names.View
+	arrivals  arrivals
 	notify    *notify.Server
 	dns       *dns.Server
 	http      *http.Server
@@ -80,9 +81,11 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // start brings the parts up in the order in which they need one another: the ledgers, the namespaces on them, what
 // follows them, and the doors last.
 func (s *Server) start(ctx context.Context) error {
-	// The file says that the server is ready, which it is not any more.
-	if err := os.Remove(filepath.Join(s.config.Data, endpointsFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	// The files say that the server is ready, or that it was stopped: neither is so any more.
+	for _, file := range []string{endpointsFile, stoppedFile} {
+		if err := os.Remove(filepath.Join(s.config.Data, file)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	for _, part := range []struct {
 		name  string
@@ -152,16 +155,18 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 	return nil
 }
 
-// startNamespaces has the doors know the namespaces. A server that has been here before knows them, once Raft has given
-// it again what Pebble had lost; a new one must ask, which takes a quorum.
+// startNamespaces has the doors know the namespaces. It asks the others first, for as long as a request may take:
+// until the server has caught up, what it has is older than what it showed before it was stopped. Where there is no
+// quorum, a server that has been here before goes on with what it has, once Raft has given it again what Pebble had lost.
 func (s *Server) startNamespaces(ctx context.Context) error {
-	for {
-		known, err := s.adopt(ctx)
-		if err != nil || known {
-			return err
+	for began := time.Now(); ; {
+		if time.Since(began) > time.Duration(s.config.RequestTimeout) && s.log.Replayed() {
+			if known, err := s.adopt(ctx); err != nil || known {
+				return err
+			}
 		}
 		attempt, stop := context.WithTimeout(ctx, 100*time.Millisecond)
-		err = s.log.WaitReady(attempt)
+		err := s.log.WaitReady(attempt)
 		stop()
 		if err == nil {
 			return s.catchUp(ctx)
@@ -330,7 +335,11 @@ func (s *Server) Close() error {
 	}
 	s.wg.Wait()
 	if s.log != nil {
-		errs = append(errs, s.log.Close())
+		err := s.log.Close()
+		if err == nil {
+			err = noteStopped(s.config.Data)
+		}
+		errs = append(errs, err)
 	}
 	if s.transport != nil {
 		errs = append(errs, s.transport.Close())

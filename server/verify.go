@@ -23,7 +23,20 @@ type VerifiedLedger struct {
 
 // Verify holds the views in the data folder of a server that does not run against its ledgers. The error names the
 // first difference.
-func Verify(ctx context.Context, data string) (ledgers []VerifiedLedger, err error) {
+//
+// It reads what the groups have applied and changes nothing in the folder. Clean says that the server was stopped and
+// not killed: otherwise what it had acknowledged last may stand in Raft's log alone, which is not read here.
+func Verify(ctx context.Context, data string) (ledgers []VerifiedLedger, clean bool, err error) {
+	_, err = os.Stat(filepath.Join(data, stoppedFile))
+	clean = err == nil
+	ledgers, err = verify(ctx, data)
+	if err == nil && len(ledgers) == 0 && clean {
+		err = fmt.Errorf("%s holds no ledger", data)
+	}
+	return ledgers, clean, err
+}
+
+func verify(ctx context.Context, data string) (ledgers []VerifiedLedger, err error) {
 	if _, err := os.Stat(filepath.Join(data, identityFile)); err != nil {
 		return nil, fmt.Errorf("%s is no server's data folder: %w", data, err)
 	}
@@ -40,7 +53,9 @@ func Verify(ctx context.Context, data string) (ledgers []VerifiedLedger, err err
 	if err := json.Unmarshal(b, &id); err != nil {
 		return nil, fmt.Errorf("read the server's identity: %w", err)
 	}
-	placed := &placements{groups: map[string]uint64{event.System: systemGroup}, clusters: map[string]string{}}
+	placed := &placements{
+		groups: map[string]uint64{event.System: systemGroup}, clusters: map[string]string{}, placed: map[string]event.Revision{},
+	}
 	found, err := log.Verify(ctx, log.Config{Dir: data, Groups: id.Groups}, placed)
 	if err != nil {
 		return nil, err
@@ -53,17 +68,16 @@ func Verify(ctx context.Context, data string) (ledgers []VerifiedLedger, err err
 			ledgers = append(ledgers, VerifiedLedger{Namespace: v.Ledger, Events: v.Events, Rows: v.Rows, Root: v.Root})
 		}
 	}
-	if len(ledgers) == 0 {
-		return nil, fmt.Errorf("%s holds no ledger", data)
-	}
 	return ledgers, nil
 }
 
 // placements is the domain, which notes on its way through the ledgers what they say of one another.
 type placements struct {
 	Domain
-	groups   map[string]uint64 // by namespace, as _system's ledger places it
-	clusters map[string]string // by namespace, as its own first event says
+	groups   map[string]uint64         // by namespace, as _system's ledger places it
+	clusters map[string]string         // by namespace, as its own first event says
+	placed   map[string]event.Revision // by namespace, the revision of _system that its own first event names
+	system   event.Revision            // the last one of _system that places a namespace
 }
 
 // Fold implements machine.Domain.
@@ -71,9 +85,9 @@ func (p *placements) Fold(rows store.Writer, e event.Event) {
 	p.Domain.Fold(rows, e)
 	switch b := e.Body.(type) {
 	case event.NamespaceCreated:
-		p.groups[b.Namespace] = b.Group
+		p.groups[b.Namespace], p.system = b.Group, e.Revision
 	case event.NamespaceOpened:
-		p.clusters[b.Namespace] = b.Cluster
+		p.clusters[b.Namespace], p.placed[b.Namespace] = b.Cluster, b.Placed
 	case event.NamespaceRestored:
 		p.clusters[b.Namespace] = b.Cluster
 	}
@@ -82,6 +96,8 @@ func (p *placements) Fold(rows store.Writer, e event.Event) {
 // check holds where a ledger was found, and its cluster, against _system's.
 func (p *placements) check(namespace string, group uint64) error {
 	switch placed, ok := p.groups[namespace]; {
+	case !ok && p.placed[namespace] > p.system:
+		return nil // the groups stand at different moments: _system's has not come here yet to where it was placed
 	case !ok:
 		return fmt.Errorf("group %d holds the ledger of %q, which is no namespace of %s", group, namespace, event.System)
 	case placed != group:

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
@@ -70,7 +72,69 @@ func (s *Server) followNames(namespace string, f gateway.Follower) {
 			return
 		}
 		s.names.Apply(namespace, events)
+		s.arrivals.arrived(namespace)
 	}
+}
+
+// arrivals lets whoever has registered something wait until DNS shows it.
+type arrivals struct {
+	mu      sync.Mutex
+	waiting map[string]chan struct{} // by namespace; closed when its view has moved
+}
+
+func (a *arrivals) arrived(namespace string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c := a.waiting[namespace]; c != nil {
+		close(c)
+		delete(a.waiting, namespace)
+	}
+}
+
+func (a *arrivals) next(namespace string) <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting == nil {
+		a.waiting = map[string]chan struct{}{}
+	}
+	if a.waiting[namespace] == nil {
+		a.waiting[namespace] = make(chan struct{})
+	}
+	return a.waiting[namespace]
+}
+
+// awaitNames returns when this server's DNS shows a commit, or when ctx ends: who has the answer to a registration
+// finds it in DNS at once.
+func (s *Server) awaitNames(ctx context.Context, namespace string, commit event.Revision) {
+	for {
+		moved := s.arrivals.next(namespace) // taken first, so that nothing slips in between
+		view := s.names.Namespace([]byte(namespace))
+		if view == nil || view.Revision() >= commit {
+			return
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// changesNames tells whether a command may change what DNS shows.
+func changesNames(c commands.Command) bool {
+	switch c := c.(type) {
+	case commands.RegisterInstance, commands.DeregisterInstance:
+		return true
+	case commands.Txn:
+		for _, branch := range [][]commands.Operation{c.Then, c.Else} {
+			for _, op := range branch {
+				if op.Register != nil || op.Deregister != nil {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // awaitViews returns when the views that live in memory have seen what the ledgers held when it was called.

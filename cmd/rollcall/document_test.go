@@ -192,8 +192,8 @@ func TestPlan(t *testing.T) {
 		puts, deletes       string
 		unchanged, checking int
 	}{
-		{"merge", false, "p/other p/retyped p/value/now/deep p/object p/new", "p/object/a p/object/b/c p/value", 1, 6},
-		{"replace", true, "p/other p/retyped p/value/now/deep p/object p/kept p/new", "p/kept/a p/lacking p/object/a p/object/b/c p/value", 1, 7},
+		{"merge", false, "p/other p/retyped p/value/now/deep p/object p/new", "p/object/a p/object/b/c p/value", 1, 9},
+		{"replace", true, "p/other p/retyped p/value/now/deep p/object p/kept p/new", "p/kept/a p/lacking p/object/a p/object/b/c p/value", 1, 12},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPlan(leaves, k.below(newPlace("p")), tt.replace)

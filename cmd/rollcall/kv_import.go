@@ -91,8 +91,8 @@ func (c kvImportCmd) apply(ctx context.Context, cl *client.Client, leaves []leaf
 		if done.Put+done.Deleted == 0 {
 			return done, nil
 		}
-		if n := done.Put + done.Deleted; n > operationsMax {
-			return imported{}, fmt.Errorf("%d keys to write and %d to delete are %d operations, and one transaction takes %d: delete what is to go first, or import a part", done.Put, done.Deleted, n, operationsMax)
+		if n := len(p.conditions); n > operationsMax {
+			return imported{}, fmt.Errorf("%d keys of the document and %d to delete are %d to look at, and one transaction takes %d: delete what is to go first, or import a part", len(leaves), done.Deleted, n, operationsMax)
 		}
 		result, err := cl.Txn(ctx, p.txn())
 		if err != nil {
@@ -154,6 +154,9 @@ func newPlan(leaves []leaf, existing []client.Entry, replace bool) plan {
 		}
 	}
 	slices.Sort(p.deletes)
+	for _, key := range p.deletes { // what changed since it was read must not go unseen
+		p.conditions = append(p.conditions, client.KeyRevision(key, client.Equal, entries[key].Revision))
+	}
 	return p
 }
 

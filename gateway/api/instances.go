@@ -157,6 +157,9 @@ func warnings(i event.Instance) (all []string) {
 	if !event.IsDNSLabel(i.ID) {
 		all = append(all, fmt.Sprintf("instance %q has no DNS name of its own: %s. DNS finds it by its service, %s.service.", i.ID, rule, strings.ToLower(i.Service)))
 	}
+	if len(strings.TrimSuffix(i.Address, ".")) > event.DNSNameBytesMax {
+		all = append(all, fmt.Sprintf("the address of instance %q is a host name of %d bytes, and DNS takes %d: DNS does not show the instance. HTTP and NATS do.", i.ID, len(i.Address), event.DNSNameBytesMax))
+	}
 	for _, tag := range i.Tags {
 		if !event.IsDNSLabel(tag) {
 			all = append(all, fmt.Sprintf("tag %q cannot be asked for by DNS: %s. HTTP finds it with ?tag=; DNS finds the instance by its service, %s.service.", tag, rule, strings.ToLower(i.Service)))

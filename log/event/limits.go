@@ -9,6 +9,7 @@ const (
 	TxnOperationsMax    = 512       // operations in each branch of a transaction, and its conditions
 	TxnBytesMax         = 2 << 20   // keys and values of a transaction together
 	NameBytesMax        = 255       // names of services, instances and nodes; an address; a tag
+	DNSNameBytesMax     = 253       // a host name in text: 255 bytes on the wire (RFC 1035 section 3.1), less two
 	TagsMax             = 64        // tags of an instance
 	MetaEntriesMax      = 64        // metadata entries of an instance
 	MetaBytesMax        = 8 << 10   // metadata of an instance together

@@ -35,7 +35,7 @@ type Verified struct {
 //
 // The rows are folded anew into the folder scratch, or into memory where it is empty.
 func Verify(ctx context.Context, c Config, scratch string) ([]Verified, error) {
-	c.Existing = true
+	c.Existing, c.Store.ReadOnly = true, true
 	m, err := New(c)
 	if err != nil {
 		return nil, err

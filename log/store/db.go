@@ -17,6 +17,8 @@ type Options struct {
 	FS     FS     // the default is DefaultFS
 	Cache  *Cache // shared by all groups of a server; the default is a small one of its own
 	Logger *slog.Logger
+	// ReadOnly changes nothing on disk: no log is written and nothing is compacted.
+	ReadOnly bool
 }
 
 // DB is the database of one group. Its methods may be called concurrently, but for those that write: there is one
@@ -46,6 +48,7 @@ func Open(dir string, o Options) (*DB, error) {
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             pebbleLogger{o.Logger},
 		MemTableSize:       memTableBytes,
+		ReadOnly:           o.ReadOnly,
 	}
 	for i := range options.Levels {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsByKey)

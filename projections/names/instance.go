@@ -34,10 +34,6 @@ type Instance struct {
 // instanceKey is the identity in the ledger. Services that differ only in case share a name here.
 type instanceKey struct{ service, id string }
 
-// hostBytesMax is the longest host name that fits a DNS name: 255 bytes on the wire (RFC 1035 section 3.1), less
-// the first label's length byte and the root.
-const hostBytesMax = 253
-
 func newInstance(e event.Instance) *Instance {
 	i := &Instance{
 		Port: e.Port, Weight: e.Weight, Priority: e.Priority,
@@ -59,7 +55,7 @@ func (i *Instance) setAddress(address string) {
 	addr, err := netip.ParseAddr(address)
 	switch addr = addr.Unmap(); {
 	case err != nil:
-		if host := strings.TrimSuffix(address, "."); len(host) <= hostBytesMax {
+		if host := strings.TrimSuffix(address, "."); len(host) <= event.DNSNameBytesMax {
 			i.Host = host
 		}
 	case addr.Is4():

@@ -156,3 +156,67 @@ func TestRestart(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingGoesBack kills a server that has been here before and watches its doors while it comes back: no answer may
+// show a revision below one that was shown, and no event may come live for a second time.
+func TestNothingGoesBack(t *testing.T) {
+	data := t.TempDir()
+	p := start(t, data)
+	p.put("first", "v")
+	p.stop() // now Pebble has the namespaces, and the doors could open at once
+	p = start(t, data)
+	fixed := []string{"--http", p.HTTP, "--nats", p.NATS, "--dns", p.DNS}
+	var mu sync.Mutex
+	seen := map[string]int{}
+	nc, err := nats.Connect("nats://"+p.NATS, nats.ReconnectWait(2*time.Millisecond), nats.MaxReconnects(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_, err = nc.Subscribe("rollcall.default.>", func(m *nats.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[m.Header.Get("Rollcall-Revision")]++
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		var head float64
+		for i := range 25 {
+			head = p.put(fmt.Sprintf("k%d", i), "v")
+		}
+		p.kill()
+		next := launch(t, data, fixed...)
+		next.HTTP, next.NATS, next.DNS = p.HTTP, p.NATS, p.DNS
+		answers := 0
+		for p = next; answers < 50; {
+			r, err := p.try("GET", "/v1/default/kv/first?consistency=stale", "")
+			if err != nil {
+				<-time.After(time.Millisecond)
+				continue
+			}
+			answers++
+			if got := r.header.Get("Rollcall-Revision"); r.status != http.StatusOK || got < fmt.Sprintf("%.0f", head) && len(got) <= len(fmt.Sprintf("%.0f", head)) {
+				t.Fatalf("after revision %.0f was shown, the server that came back shows %s (%d)", head, got, r.status)
+			}
+		}
+		p.awaitReady()
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for revision, n := range seen {
+		if n > 1 {
+			t.Errorf("revision %s came live %d times", revision, n)
+		}
+	}
+	if len(seen) == 0 {
+		t.Error("nothing came live")
+	}
+}
