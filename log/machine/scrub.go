@@ -54,8 +54,7 @@ func (s *scrubbing) damaged(format string, args ...any) error {
 // read runs fn on the database. A disk that does not answer is damage too.
 func (s *scrubbing) read(fn func(*store.DB) error) error {
 	err := s.machine.Read(fn)
-	var fault *store.Fault
-	if errors.As(err, &fault) {
+	if _, ok := errors.AsType[*store.Fault](err); ok {
 		return s.damaged("%w", err)
 	}
 	return err

@@ -78,6 +78,7 @@ func batch(change func(*store.Batch, store.Ledger)) func(*testing.T, store.FS) {
 
 // flip changes one bit in the middle of every table.
 func flip(t *testing.T, fs store.FS) {
+	t.Helper()
 	if err := mustOpen(t, fs).Close(); err != nil { // which writes what was only logged into a table
 		t.Fatal(err)
 	}
