@@ -3,6 +3,7 @@ package dns
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	miekg "github.com/miekg/dns"
@@ -20,7 +21,8 @@ type Handler struct {
 	ttl, negativeTTL uint32
 	udpBytesMax      int
 	counters         counters
-	replies          sync.Pool // of *reply
+	replies          sync.Pool   // of *reply
+	failing          atomic.Bool // the view cannot be trusted
 }
 
 // NewHandler makes a handler; the error tells what is wrong with the configuration.
@@ -48,6 +50,9 @@ func NewHandler(c Config) (*Handler, error) {
 	h.replies.New = func() any { return &reply{h: h} }
 	return h, nil
 }
+
+// Fail has every question about the domain answered with SERVFAIL from now on, which sends clients to the next server.
+func (h *Handler) Fail() { h.failing.Store(true) }
 
 // Transport is how a query came, which bounds the reply.
 type Transport uint8
@@ -104,6 +109,9 @@ func (r *reply) write(dst, raw []byte, t Transport) (rcode int) {
 	left, inDomain := q.name.below(r.h.domain, r.h.domainLabels)
 	if !inDomain {
 		return miekg.RcodeRefused
+	}
+	if r.h.failing.Load() {
+		return miekg.RcodeServerFailure
 	}
 	return r.answerName(left)
 }

@@ -60,6 +60,9 @@ func Listen(c Config) (*Server, error) {
 	return s, nil
 }
 
+// Fail has every question about the domain answered with SERVFAIL from now on.
+func (s *Server) Fail() { s.handler.Fail() }
+
 func (s *Server) start() {
 	serve := s.serveUDP
 	if local := s.udp.LocalAddr().(*net.UDPAddr); local.IP.IsUnspecified() {

@@ -73,6 +73,27 @@ func TestClient(t *testing.T) {
 	}
 }
 
+// TestFail answers nothing about the domain any more; what it would have refused is still refused.
+func TestFail(t *testing.T) {
+	s, f := listen(t, dns.Config{})
+	f.many("web", 1)
+	s.Fail()
+	for name, want := range map[string]int{
+		"web.service.rollcall.internal.": miekg.RcodeServerFailure, "missing.service.rollcall.internal.": miekg.RcodeServerFailure,
+		"example.com.": miekg.RcodeRefused,
+	} {
+		q := new(miekg.Msg)
+		q.SetQuestion(name, miekg.TypeA)
+		r, _, err := (&miekg.Client{Timeout: patience}).Exchange(q, s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Rcode != want || len(r.Answer)+len(r.Ns) > 0 {
+			t.Errorf("%s: %s with %d records, want %s", name, miekg.RcodeToString[r.Rcode], len(r.Answer)+len(r.Ns), miekg.RcodeToString[want])
+		}
+	}
+}
+
 // TestResolver asks as every Go program does, which changes to TCP by itself when a reply is truncated.
 func TestResolver(t *testing.T) {
 	s, f := listen(t, dns.Config{})

@@ -48,6 +48,7 @@ const (
 	CodeOutcomeUnknown    commands.Code = "outcome-unknown"
 	CodeReservedNamespace commands.Code = "reserved-namespace"
 	CodeRevisionNotSeen   commands.Code = "revision-not-reached"
+	CodeStateDiverged     commands.Code = "state-diverged"
 	CodeStopping          commands.Code = "stopping"
 	CodeUnknownField      commands.Code = "unknown-field"
 	CodeUnknownHeader     commands.Code = "unknown-header"
@@ -97,6 +98,7 @@ var meanings = map[commands.Code]meaning{
 	CodeOutcomeUnknown:    {504, "The time ran out; the change may yet take effect", 0},
 	CodeReservedNamespace: {403, "The namespace is Rollcall's own", 0},
 	CodeRevisionNotSeen:   {503, "This server has not reached the revision yet", 1},
+	CodeStateDiverged:     {503, "The server's state cannot be trusted; nothing was written", 0},
 	CodeStopping:          {503, "The server is stopping; nothing was written", 1},
 	CodeUnknownField:      {400, "A field is not known", 0},
 	CodeUnknownHeader:     {400, "A header that matters is not known here", 0},

@@ -43,6 +43,10 @@ type Config struct {
 	// Tick is Raft's unit of time: a leader is missed after 10 to 20 of them. The default suits a local network.
 	Tick   time.Duration
 	Logger *slog.Logger
+	// ScrubBytes is how many bytes of what is stored are read and checked again in a second, in the background; zero
+	// means DefaultScrubBytes, less than zero none. Damaged is told what is wrong, again in every round.
+	ScrubBytes int
+	Damaged    func(Damage)
 
 	origin uint64 // of this process's proposals
 }
@@ -117,6 +121,7 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 		}
 		l.wg.Go(func() { g.proposer.run(ctx) })
 	}
+	l.wg.Go(func() { newScrubber(l, c).run(ctx) })
 	return nil
 }
 

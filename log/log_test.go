@@ -106,6 +106,12 @@ func TestLedgersAcrossRestart(t *testing.T) {
 		if head, err := l.Head(1, "one"); err != nil || head.Revision != 4 || head.Leaves != 4 {
 			t.Errorf("head of one: %+v, %v", head, err)
 		}
+		if d, known, err := l.Digest(1, "one", 4); err != nil || !known || d.Leaves != 4 {
+			t.Errorf("digest of one: %+v, %v, %v", d, known, err)
+		}
+		if _, _, err := l.Digest(2, "one", 0); !errors.Is(err, log.ErrNoLedger) {
+			t.Errorf("the digest of a ledger on the wrong group: got %v, want %v", err, log.ErrNoLedger)
+		}
 		if _, err := l.Head(2, "one"); !errors.Is(err, log.ErrNoLedger) {
 			t.Errorf("a ledger on the wrong group: got %v, want %v", err, log.ErrNoLedger)
 		}

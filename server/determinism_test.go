@@ -186,6 +186,7 @@ func TestDeterminism(t *testing.T) {
 		if got := r.snapshot(); !bytes.Equal(got, want) {
 			t.Errorf("the state differs: %d bytes, %d wanted; first difference at byte %d", len(got), len(want), firstDifference(got, want))
 		}
+		sameDigests(t, r, reference)
 	}
 
 	t.Run("one batch", func(t *testing.T) {
@@ -232,6 +233,44 @@ func TestDeterminism(t *testing.T) {
 			same(t, taker)
 		}
 	})
+}
+
+// sameDigests compares digests at every commit that both know, and the newest with what reading every row gives.
+func sameDigests(t *testing.T, got, want *replica) {
+	t.Helper()
+	for _, name := range want.machine.Ledgers() {
+		l, _ := want.machine.Ledger(name)
+		compared := 0
+		for at := event.Revision(0); at <= l.Head.Revision; at++ {
+			g, knownG, err := got.machine.Digest(name, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, knownW, err := want.machine.Digest(name, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if knownG && knownW {
+				compared++
+				if g != w {
+					t.Errorf("ledger %q at revision %d: digest %+v, want %+v", name, at, g, w)
+				}
+			}
+		}
+		if compared < 2 {
+			t.Errorf("ledger %q: only %d commits could be compared", name, compared)
+		}
+		err := got.machine.Read(func(db *store.DB) error {
+			sum, err := db.SumRows(l.ID, l.Head.Revision)
+			if sum != l.Head.Rows {
+				t.Errorf("ledger %q: the rows' sum is %s, and %s was kept up", name, sum, l.Head.Rows)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func firstDifference(a, b []byte) int {

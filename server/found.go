@@ -266,6 +266,10 @@ func (s *Server) serveJoin(w http.ResponseWriter, r *http.Request) {
 func (s *Server) ask(ctx context.Context, server, method, path string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout)+time.Second)
 	defer cancel()
+	return askJSON(ctx, s.transport.Client(), server, method, path, body, answer)
+}
+
+func askJSON(ctx context.Context, client *http.Client, server, method, path string, body, answer any) error {
 	var content io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -284,7 +288,7 @@ func (s *Server) ask(ctx context.Context, server, method, path string, body, ans
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	response, err := s.transport.Client().Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}

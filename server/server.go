@@ -51,6 +51,10 @@ type Server struct {
 	wg        sync.WaitGroup
 	failed    chan error // capacity 1: why a part gave up
 
+	compares    *comparer
+	quarantined atomic.Pointer[quarantine] // why it does not answer; nil while it does
+	isolating   sync.WaitGroup             // what lets go of everything then
+
 	mu       sync.Mutex
 	admitted map[string]bool // namespaces whose views follow their ledger
 
@@ -66,11 +70,14 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkQuarantine(c.Data); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	s := &Server{
 		config: c, lock: lock, placement: newPlacement(), names: names.New(),
 		failed: make(chan error, 1), admitted: map[string]bool{},
 	}
-	s.metrics = newMetrics(s)
+	s.metrics, s.compares = newMetrics(s), newComparer(s)
 	s.following, s.stop = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -115,6 +122,7 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("write %s: %w", endpointsFile, err)
 	}
 	s.ready.Store(true)
+	s.wg.Go(func() { s.compares.run(s.following) })
 	return nil
 }
 
@@ -141,6 +149,7 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 		Dir: s.config.Data, Address: s.identity.Raft, Replica: s.identity.Replica, Groups: s.identity.Groups,
 		Founders: s.identity.replicas(), Cluster: s.identity.Cluster, Transport: s.transport,
 		Base: s.unfinished() != nil, Tick: time.Duration(s.config.Tick), Logger: s.config.Logger,
+		Damaged: s.damaged,
 	}, Domain{})
 	if err != nil {
 		return err
@@ -149,7 +158,10 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 	if err := s.finishRestore(ctx); err != nil {
 		return err
 	}
-	s.transport.Handle("GET "+pathState, func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, http.StatusOK, s.state()) })
+	s.transport.Handle("GET "+pathState, s.quarantineGate(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answerJSON(w, http.StatusOK, s.state())
+	})).ServeHTTP)
+	s.transport.Handle("GET "+pathDigest, digestHandler(s.digest).ServeHTTP)
 	s.wg.Go(func() { s.keepAsking(s.following) })
 	s.wg.Go(func() { s.keepReconciling(s.following) })
 	return nil
@@ -289,8 +301,10 @@ func (s *Server) Name() string { return s.config.Name }
 func (s *Server) DNSDomain() string { return s.config.DNSDomain }
 
 // Ready tells whether the server can take requests: everything listens, every view has caught up once, and every
-// group has a leader now.
-func (s *Server) Ready() bool { return s.ready.Load() && s.log.Ready() }
+// group has a leader now; and it is not in quarantine.
+func (s *Server) Ready() bool {
+	return s.ready.Load() && s.quarantined.Load() == nil && s.log.Ready()
+}
 
 // Failed gives why a part of the server gave up; whoever runs the server then closes it.
 func (s *Server) Failed() <-chan error { return s.failed }
@@ -309,6 +323,7 @@ const drainTime = 5 * time.Second
 // Close stops the server: no new requests, then those under way, then what follows the ledgers, then Raft. What was
 // acknowledged is durable already.
 func (s *Server) Close() error {
+	s.isolating.Wait()
 	var errs []error
 	if s.ready.Swap(false) {
 		if err := os.Remove(filepath.Join(s.config.Data, endpointsFile)); !errors.Is(err, os.ErrNotExist) {

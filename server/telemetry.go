@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -15,8 +16,8 @@ import (
 // handler is what the HTTP listener serves: the API, and what operators ask of any server.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { healthy(w, true) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { healthy(w, s.Ready()) })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { healthy(w, "") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { s.readyz(w) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	door := api.New(api.Config{
 		Backend: s, Logger: s.config.Logger, RequestTimeout: time.Duration(s.config.RequestTimeout),
@@ -24,23 +25,37 @@ func (s *Server) handler() http.Handler {
 		Streams: s.following,
 	})
 	// The door routes by itself, on the path as it was sent: the mux would clean it, and keys may hold "//" or "..".
+	gate := s.quarantineGate(door)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/livez", "/readyz", "/metrics":
 			mux.ServeHTTP(w, r)
 		default:
-			door.ServeHTTP(w, r)
+			gate.ServeHTTP(w, r)
 		}
 	})
 }
 
-func healthy(w http.ResponseWriter, ok bool) {
+func (s *Server) readyz(w http.ResponseWriter) {
+	q := s.quarantined.Load()
+	switch {
+	case q != nil:
+		healthy(w, fmt.Sprintf("quarantined: %s; %s", q, q.remedy()))
+	case !s.Ready():
+		healthy(w, "not ready: a group has no leader, or a view is not up to date yet")
+	default:
+		healthy(w, "")
+	}
+}
+
+// healthy says that all is well, or what is not.
+func healthy(w http.ResponseWriter, trouble string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	text := "ok\n"
-	if !ok {
+	if trouble != "" {
 		w.WriteHeader(http.StatusServiceUnavailable)
-		text = "not ready: a group has no leader, or a view is not up to date yet\n"
+		text = trouble + "\n"
 	}
 	_, _ = w.Write([]byte(text)) // who asked is gone; there is nobody to tell
 }
@@ -50,6 +65,7 @@ type metrics struct {
 	server   *Server
 	registry *prometheus.Registry
 	requests *prometheus.HistogramVec
+	damaged  *prometheus.CounterVec
 }
 
 func newMetrics(s *Server) *metrics {
@@ -61,8 +77,12 @@ func newMetrics(s *Server) *metrics {
 			Help:    "Time from a request's arrival to the end of its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
 		}, []string{"operation", "status"}),
+		damaged: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_state_damaged_total",
+			Help: "Times that what is stored of a namespace was found not to be what was written.",
+		}, []string{"namespace"}),
 	}
-	m.registry.MustRegister(m.requests, m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.requests, m.damaged, m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -82,6 +102,9 @@ var (
 	descQueries  = prometheus.NewDesc("rollcall_dns_queries_total", "DNS messages received.", []string{"transport"}, nil)
 	descReplies  = prometheus.NewDesc("rollcall_dns_replies_total", "DNS replies by response code.", []string{"rcode"}, nil)
 	descDropped  = prometheus.NewDesc("rollcall_dns_dropped_total", "DNS messages that got no reply.", nil, nil)
+	descCompared = prometheus.NewDesc("rollcall_state_compared_revision", "Last revision at which other servers had the same state.", []string{"namespace"}, nil)
+	descDiffers  = prometheus.NewDesc("rollcall_state_differs", "1 while another server has another state at the same revision.", []string{"namespace"}, nil)
+	descApart    = prometheus.NewDesc("rollcall_quarantined", "1 while the server does not answer because its state cannot be trusted.", nil, nil)
 	descCut      = prometheus.NewDesc("rollcall_dns_truncated_total", "DNS replies with the TC bit.", nil, nil)
 )
 
@@ -89,6 +112,7 @@ var (
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRevision, descNames, descLeader, descPushed, descLag, descResyncs, descClients, descQueries, descReplies, descDropped, descCut,
+		descCompared, descDiffers, descApart,
 	} {
 		to <- d
 	}
@@ -104,11 +128,13 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
 	s := m.server
-	ready := 0.0
-	if s.Ready() {
-		ready = 1
+	flag := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
 	}
-	gauge(descLeader, ready)
+	gauge(descLeader, flag(s.Ready()))
 	for _, namespace := range s.Namespaces() {
 		if head, err := s.Head(namespace); err == nil {
 			gauge(descRevision, float64(head), namespace)
@@ -117,6 +143,11 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 			gauge(descNames, float64(view.Revision()), namespace)
 		}
 	}
+	for namespace, c := range s.compares.results() {
+		gauge(descCompared, float64(c.revision), namespace)
+		gauge(descDiffers, flag(c.differs), namespace)
+	}
+	gauge(descApart, flag(s.quarantined.Load() != nil))
 	nats := s.notify.Stats()
 	gauge(descClients, float64(nats.Clients))
 	for _, n := range nats.Namespaces {

@@ -53,6 +53,11 @@ func TestVerify(t *testing.T) {
 			h.Revision++
 			b.SetHead(l.ID, h)
 		}, "there is no event"},
+		{"the sum of the rows", func(b *store.Batch, l store.Ledger) {
+			h := l.Head
+			h.Rows = h.Rows.Plus(h.Rows)
+			b.SetHead(l.ID, h)
+		}, "sum of the rows"},
 		{"an event behind the head", func(b *store.Batch, l store.Ledger) {
 			b.AppendEvent(l.ID, l.Head.Revision+1, []byte{0xa0})
 		}, "behind the head"},

@@ -116,7 +116,7 @@ func documentOperation() operation {
 
 // everywhere are the codes that any operation may give.
 var everywhere = []commands.Code{
-	gateway.CodeInternal, gateway.CodeStopping, gateway.CodeUnknownParameter, gateway.CodeInvalidParameter,
+	gateway.CodeInternal, gateway.CodeStateDiverged, gateway.CodeStopping, gateway.CodeUnknownParameter, gateway.CodeInvalidParameter,
 	gateway.CodeUnknownHeader, commands.CodeUnknownNamespace, gateway.CodeNoQuorum,
 }
 

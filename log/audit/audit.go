@@ -14,6 +14,9 @@ import (
 // HashSize is the size of a hash in bytes.
 const HashSize = tlog.HashSize
 
+// Hash is the hash of a tree.
+type Hash = tlog.Hash
+
 // Frontier is the right edge of a tree: the roots of the complete subtrees that make it up, the largest first. It
 // is all that appending needs, and follows from the hashes that are kept.
 type Frontier struct {
@@ -69,6 +72,15 @@ func Load(size uint64, read Reader) (Frontier, error) {
 		f.roots = append(f.roots, h)
 	}
 	return f, nil
+}
+
+// RootAt is the hash of the tree as it was when it had so many leaves.
+func RootAt(size uint64, read Reader) (Hash, error) {
+	f, err := Load(size, read)
+	if err != nil {
+		return Hash{}, err
+	}
+	return f.Root(), nil
 }
 
 // node is the hash of the complete subtree of 2^level leaves that is the n-th of its level. The leaf that completed

@@ -45,6 +45,7 @@ type applying struct {
 type touched struct {
 	ledger *ledger
 	events []event.Event
+	marks  []mark // of each commit
 }
 
 // Result values of an entry, for its proposer. Result.Data holds one reply for each command.
@@ -108,6 +109,8 @@ func (a *applying) command(c Command, readBytes int) (Decision, event.Revision) 
 		a.machine.config.Domain.Fold(rows, e)
 		t.events = append(t.events, e)
 	}
+	l.Head.Rows = l.Head.Rows.Plus(rows.Sum())
+	t.marks = append(t.marks, markOf(l.Head))
 	return decision, commit
 }
 
@@ -116,7 +119,7 @@ func (a *applying) append(l *ledger, e event.Event) {
 	a.scratch = event.Append(a.scratch[:0], e)
 	a.batch.AppendEvent(l.ID, e.Revision, a.scratch)
 	a.batch.AppendHashes(l.ID, l.Head.Leaves, l.frontier.Append(a.scratch))
-	l.Head = store.Head{Revision: e.Revision, Time: e.Time, Leaves: l.frontier.Size()}
+	l.Head.Revision, l.Head.Time, l.Head.Leaves = e.Revision, e.Time, l.frontier.Size()
 }
 
 func (a *applying) touch(l *ledger) *touched {
@@ -136,6 +139,7 @@ func (a *applying) publish(index uint64) {
 	m.applied = index
 	for name, t := range a.touched {
 		m.published[name] = t.ledger.Ledger
+		m.recentOf(name).add(t.marks)
 	}
 	m.mu.Unlock()
 	if m.config.Publish == nil {

@@ -8,6 +8,8 @@ package machine
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
@@ -74,6 +76,7 @@ type Machine struct {
 	// mu guards published: where each ledger ends for readers. It moves after a batch has become readable.
 	mu        sync.RWMutex
 	published map[string]store.Ledger
+	recent    map[string]*recent // the newest commits, for Digest
 	applied   uint64
 
 	// ledgers and nextID belong to the goroutine that applies.
@@ -131,7 +134,10 @@ func (m *Machine) load(db *store.DB, number uint64) error {
 	}
 	m.db, m.ledgers, m.nextID = &opened{DB: db, number: number}, loaded, nextID
 	m.mu.Lock()
-	m.published, m.applied = published, applied
+	m.published, m.applied, m.recent = published, applied, map[string]*recent{}
+	for name, l := range published {
+		m.recentOf(name).add([]mark{markOf(l.Head)})
+	}
 	m.mu.Unlock()
 	return nil
 }
@@ -162,6 +168,13 @@ func (m *Machine) NewestEvent() (newest event.Time) {
 		newest = max(newest, l.Head.Time)
 	}
 	return newest
+}
+
+// Ledgers are the names of the ledgers that readers can see, in order.
+func (m *Machine) Ledgers() []string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Sorted(maps.Keys(m.published))
 }
 
 // Read runs fn on the database. It holds off the arrival of a snapshot, so fn should not wait for anybody.

@@ -88,6 +88,7 @@ type verifying struct {
 	folded   *store.DB
 	frontier audit.Frontier
 	rows     uint64
+	sum      store.Sum // of the rows that are kept
 }
 
 func (v *verifying) events(ctx context.Context) error {
@@ -187,9 +188,13 @@ func (v *verifying) compareRows() error {
 			return fmt.Errorf("row %s: the events fold into %s", kept, want)
 		}
 		v.rows++
+		v.sum = v.sum.Plus(kept.Sum())
 	}
 	if want, ok := next(); ok {
 		return fmt.Errorf("row %s, which the events fold into, is missing", want)
+	}
+	if v.sum != v.ledger.Head.Rows {
+		return fmt.Errorf("the head says that the sum of the rows is %s, and it is %s", v.ledger.Head.Rows, v.sum)
 	}
 	return nil
 }

@@ -33,8 +33,8 @@ func (b *Batch) Commit() error {
 	}
 	for id, l := range b.ledgers {
 		for table, rows := range l.written {
-			for key, row := range rows {
-				b.db.newest.put(rowName{id, table, key}, row)
+			for key, w := range rows {
+				b.db.newest.put(rowName{id, table, key}, w.row)
 			}
 		}
 	}
@@ -78,7 +78,7 @@ func (b *Batch) set(key, value []byte) { fault("add to a batch", b.pebble.Set(ke
 func (b *Batch) Ledger(l LedgerID) *LedgerBatch {
 	w, ok := b.ledgers[l]
 	if !ok {
-		w = &LedgerBatch{batch: b, base: b.db.Rows(l, math.MaxUint64), written: map[Table]map[string][]byte{}}
+		w = &LedgerBatch{batch: b, base: b.db.Rows(l, math.MaxUint64), written: map[Table]map[string]written{}}
 		b.ledgers[l] = w
 	}
 	return w
@@ -89,17 +89,27 @@ type LedgerBatch struct {
 	batch   *Batch
 	base    *Rows
 	commit  event.Revision
-	written map[Table]map[string][]byte // by row key; nil where deleted
+	sum     Sum                          // of what the commit has written
+	written map[Table]map[string]written // by row key
 	key     []byte
 }
 
+// written is the newest version of a row in a batch.
+type written struct {
+	row    []byte // nil where deleted
+	commit event.Revision
+}
+
 // Begin says which commit the rows that are written next belong to.
-func (w *LedgerBatch) Begin(commit event.Revision) { w.commit = commit }
+func (w *LedgerBatch) Begin(commit event.Revision) { w.commit, w.sum = commit, Sum{} }
+
+// Sum is that of the row versions which the commit has added so far.
+func (w *LedgerBatch) Sum() Sum { return w.sum }
 
 // Get implements Reader.
 func (w *LedgerBatch) Get(t Table, key []byte) ([]byte, bool) {
-	if row, mine := w.written[t][string(key)]; mine {
-		return row, row != nil
+	if own, mine := w.written[t][string(key)]; mine {
+		return own.row, own.row != nil
 	}
 	name := rowName{w.base.ledger, t, string(key)}
 	row, known := w.batch.db.newest.get(name)
@@ -126,10 +136,14 @@ func (w *LedgerBatch) write(t Table, key, row []byte) {
 	w.batch.set(w.key, row)
 	table := w.written[t]
 	if table == nil {
-		table = map[string][]byte{}
+		table = map[string]written{}
 		w.written[t] = table
 	}
-	table[string(key)] = row
+	if before, mine := table[string(key)]; mine && before.commit == w.commit {
+		w.sum = w.sum.Minus(w.batch.db.summer.of(w.key, before.row)) // one commit makes one version of a row: this replaces it
+	}
+	w.sum = w.sum.Plus(w.batch.db.summer.of(w.key, row))
+	table[string(key)] = written{row, w.commit}
 }
 
 // Scan implements Reader. Both sides are in key order and are merged.
@@ -137,7 +151,7 @@ func (w *LedgerBatch) Scan(t Table, prefix, from []byte) iter.Seq2[[]byte, []byt
 	return func(yield func([]byte, []byte) bool) {
 		own := w.writtenFrom(t, prefix, from)
 		emit := func(key string) bool {
-			row := w.written[t][key]
+			row := w.written[t][key].row
 			return row == nil || yield([]byte(key), row)
 		}
 		for key, row := range w.base.Scan(t, prefix, from) {

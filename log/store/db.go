@@ -25,7 +25,8 @@ type Options struct {
 // writer, the state machine.
 type DB struct {
 	db     *pebble.DB
-	newest *newest // for batches only
+	newest *newest // for batches only, and so is summer
+	summer summer
 }
 
 const (
@@ -49,6 +50,11 @@ func Open(dir string, o Options) (*DB, error) {
 		Logger:             pebbleLogger{o.Logger},
 		MemTableSize:       memTableBytes,
 		ReadOnly:           o.ReadOnly,
+		// Pebble would end the process where it finds damage: the error says it as well, and who reads what is damaged
+		// gets it.
+		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
+			o.Logger.Error("stored data is damaged", "path", i.Path, "error", i.Details)
+		}},
 	}
 	for i := range options.Levels {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsByKey)
@@ -88,6 +94,7 @@ type Head struct {
 	Revision event.Revision // of the last event, which is also the last commit
 	Time     event.Time     // of the last event
 	Leaves   uint64         // how many leaves the Merkle tree has
+	Rows     Sum            // of all row versions up to the revision
 }
 
 // Ledger is a ledger of the group.
@@ -110,7 +117,10 @@ func ledgersOf(r pebble.Reader) (ledgers []Ledger, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.Head, err = decodeHead(b); err != nil {
+		if l.Head, err = decodeHead(b); err == nil && len(b) == oldHeadBytes {
+			l.Head.Rows, err = sumRows(r, l.ID, l.Head.Revision)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("ledger %q: %w", l.Name, err)
 		}
 		ledgers = append(ledgers, l)
@@ -119,21 +129,32 @@ func ledgersOf(r pebble.Reader) (ledgers []Ledger, err error) {
 	return ledgers, nil
 }
 
+// A head's record: revision, time and leaves, 8 bytes each, and the sum of the rows. Before there was a sum it ended
+// without one; then all rows are read once, and the next commit writes a whole head.
+const (
+	oldHeadBytes = 24
+	headBytes    = oldHeadBytes + sumBytes
+)
+
 func encodeHead(h Head) []byte {
-	b := binary.BigEndian.AppendUint64(make([]byte, 0, 24), uint64(h.Revision))
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, headBytes), uint64(h.Revision))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.Time))
-	return binary.BigEndian.AppendUint64(b, h.Leaves)
+	return h.Rows.append(binary.BigEndian.AppendUint64(b, h.Leaves))
 }
 
 func decodeHead(b []byte) (Head, error) {
-	if len(b) != 24 {
-		return Head{}, &Fault{Op: "read a ledger's head", Err: fmt.Errorf("%d bytes where 24 were written", len(b))}
+	if len(b) != headBytes && len(b) != oldHeadBytes {
+		return Head{}, &Fault{Op: "read a ledger's head", Err: fmt.Errorf("%d bytes where %d were written", len(b), headBytes)}
 	}
-	return Head{
+	h := Head{
 		Revision: event.Revision(binary.BigEndian.Uint64(b)),
 		Time:     event.Time(binary.BigEndian.Uint64(b[8:])),
 		Leaves:   binary.BigEndian.Uint64(b[16:]),
-	}, nil
+	}
+	if len(b) == headBytes {
+		h.Rows = readSum(b[oldHeadBytes:])
+	}
+	return h, nil
 }
 
 // Hashes gives the Merkle hashes that a leaf completed, concatenated.

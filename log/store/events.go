@@ -63,6 +63,42 @@ func (d *DB) Floor(l LedgerID, r event.Revision) (_ event.Revision, err error) {
 	return event.Revision(binary.BigEndian.Uint64(it.Key()[1+ledgerBytes:])), nil
 }
 
+// Leaf is an event as it is kept, with the Merkle hashes that it completed.
+type Leaf struct {
+	Revision event.Revision
+	Event    []byte // its canonical bytes
+	Hashes   []byte // concatenated; nil where there are none
+}
+
+// Leaves gives what is kept of the events from a revision on, the first of which is the leaf number first, up to the
+// revision to and to a chunk's size.
+func (d *DB) Leaves(l LedgerID, from, to event.Revision, first uint64, c Chunk) (leaves []Leaf, err error) {
+	defer Catch(&err)
+	events := d.iter(&pebble.IterOptions{LowerBound: eventKey(l, from), UpperBound: eventKey(l, to+1)})
+	defer events.close()
+	size := 0
+	for ok := events.First(); ok && len(leaves) < c.Events && size < c.Bytes; ok = events.Next() {
+		if len(events.Key()) != 1+ledgerBytes+8 {
+			return nil, &Fault{Op: "read a ledger", Err: fmt.Errorf("the key %x means nothing", events.Key())}
+		}
+		revision := event.Revision(binary.BigEndian.Uint64(events.Key()[1+ledgerBytes:]))
+		leaves = append(leaves, Leaf{Revision: revision, Event: bytes.Clone(events.value())})
+		size += len(leaves[len(leaves)-1].Event)
+	}
+	events.check("read events")
+	hashes := d.iter(&pebble.IterOptions{LowerBound: hashKey(l, first), UpperBound: hashKey(l, first+uint64(len(leaves)))})
+	defer hashes.close()
+	for ok := hashes.First(); ok; ok = hashes.Next() {
+		if len(hashes.Key()) != 1+ledgerBytes+8 {
+			return nil, &Fault{Op: "read Merkle hashes", Err: fmt.Errorf("the key %x means nothing", hashes.Key())}
+		}
+		leaf := binary.BigEndian.Uint64(hashes.Key()[1+ledgerBytes:])
+		leaves[leaf-first].Hashes = bytes.Clone(hashes.value())
+	}
+	hashes.check("read Merkle hashes")
+	return leaves, nil
+}
+
 // RevisionAt is the last revision whose event's time is not after t; zero when there is none. Times rise with
 // revisions, so it is found by halving.
 func (d *DB) RevisionAt(l LedgerID, head event.Revision, t event.Time) (event.Revision, error) {

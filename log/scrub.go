@@ -1,0 +1,82 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rollcall/rollcall/log/machine"
+)
+
+// What is stored can go bad without anybody reading it: a disk loses or alters what it once took. So one goroutine reads
+// everything again, a ledger after the other, and says so when something is not what was written; see machine.Scrub.
+
+const (
+	// DefaultScrubBytes is how many bytes a second are read again, at most: 14 GiB an hour, for some percent of a core.
+	DefaultScrubBytes = 4 << 20
+	// scrubRest is the time between the end of a round through everything and the next: a small state needs no more.
+	scrubRest = 10 * time.Minute
+)
+
+// Damage is what scrubbing found in the state of a ledger on this server.
+type Damage struct {
+	Group  uint64
+	Ledger string
+	Err    error // it is machine.ErrDamaged
+}
+
+// scrubber reads everything again, for ever.
+type scrubber struct {
+	log     *Log
+	bytes   int // a second
+	pause   func(context.Context, time.Duration) error
+	damaged func(Damage)
+}
+
+func newScrubber(l *Log, c Config) *scrubber {
+	s := &scrubber{log: l, bytes: c.ScrubBytes, pause: pause, damaged: c.Damaged}
+	if s.bytes == 0 {
+		s.bytes = DefaultScrubBytes
+	}
+	if s.damaged == nil {
+		s.damaged = func(d Damage) {
+			l.logger.Error("the stored state is damaged", "group", d.Group, "namespace", d.Ledger, "error", d.Err)
+		}
+	}
+	return s
+}
+
+// run goes on until ctx ends. It rests first: what was just started has better things to do.
+func (s *scrubber) run(ctx context.Context) {
+	if s.bytes < 0 {
+		return
+	}
+	for s.pause(ctx, scrubRest) == nil {
+		s.round(ctx)
+	}
+}
+
+// round reads every ledger once.
+func (s *scrubber) round(ctx context.Context) {
+	for _, id := range s.log.Groups() {
+		m := s.log.groups[id].machine
+		for _, ledger := range m.Ledgers() {
+			err := m.Scrub(ledger, func(bytes int) error { return s.pause(ctx, s.cost(bytes)) })
+			if errors.Is(err, machine.ErrDamaged) {
+				s.damaged(Damage{Group: id, Ledger: ledger, Err: err})
+				continue
+			}
+			if err != nil && ctx.Err() == nil {
+				s.log.logger.Warn("cannot look through the stored state now", "group", id, "namespace", ledger, "error", err)
+			}
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
+
+// cost is how long so many bytes last.
+func (s *scrubber) cost(bytes int) time.Duration {
+	return time.Duration(float64(bytes) / float64(s.bytes) * float64(time.Second))
+}
