@@ -158,8 +158,11 @@ func (s *Server) askState(ctx context.Context, m event.Member) {
 	if err != nil {
 		return
 	}
-	if slices.Contains(theirs.Removed, s.identity.Replica) && !theirs.votes(s.identity.Replica) {
-		s.fail(errRemoved(s.config.Name, s.config.Data))
+	if slices.Contains(theirs.Removed, s.identity.Replica) {
+		s.ousted.Store(true)
+		if !theirs.votes(s.identity.Replica) {
+			s.fail(errRemoved(s.config.Name, s.config.Data))
+		}
 	}
 }
 

@@ -25,9 +25,17 @@ const (
 func (s *Server) keepReconciling(ctx context.Context) {
 	settled := map[uint64]event.Revision{} // by group: the last revision of _system at which nothing was left to do
 	var spread spreader
+	var members []event.Member
 	for ctx.Err() == nil {
-		members, removed, revision := s.roll()
-		if len(members) > 0 {
+		now, removed, revision := s.roll()
+		if len(now) > 0 {
+			members = now
+		}
+		switch {
+		case s.ousted.Load():
+			// The group that says who belongs to the cluster may have let this server go before those that it still leads.
+			s.leaveAll(ctx, members)
+		case len(now) > 0:
 			for _, group := range s.log.Groups() {
 				if s.log.Leader(group) != s.identity.Replica {
 					delete(settled, group)
@@ -48,6 +56,24 @@ func (s *Server) keepReconciling(ctx context.Context) {
 		}
 		s.log.NoteVotes()
 		_ = pause(ctx, reconcileEvery) // the loop sees why
+	}
+}
+
+// leaveAll has others lead what this server leads though it was removed: only a leader takes a server out of its group.
+func (s *Server) leaveAll(ctx context.Context, members []event.Member) {
+	for _, group := range s.log.Groups() {
+		if s.log.Leader(group) != s.identity.Replica {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+		m, err := s.log.Membership(ctx, group)
+		cancel()
+		if err == nil {
+			err = s.yield(group, members, m)
+		}
+		if err != nil {
+			s.config.Logger.Warn("cannot let another server lead a group yet", "group", group, "error", err)
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ type Server struct {
 	cluster   string         // written before anybody reads it
 	skipped   event.Revision // how many revisions restores have left out; as cluster
 	peers     peers
+	ousted    atomic.Bool // another server has said that this one was removed
 	log       *log.Log
 	placement *placement
 	names     *names.View
