@@ -95,6 +95,12 @@ func (r *request) http(ctx context.Context, base *url.URL) (*http.Request, error
 		return nil, fmt.Errorf("make request: %w", err)
 	}
 	req.URL, req.Header = &u, r.header.Clone()
+	if key := req.Header[headerKey]; key != nil {
+		// net/http makes a request again by itself when it finds this header by its usual spelling. That would do no
+		// harm, but hide that there was an attempt without an answer.
+		delete(req.Header, headerKey)
+		req.Header[strings.ToLower(headerKey)] = key
+	}
 	return req, nil
 }
 
