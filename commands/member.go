@@ -81,10 +81,10 @@ func decideAddMember(s State, ledger string, c AddMember) (Decision, *Rejection)
 	switch old, exists := s.Member(c.Name); {
 	case exists && old.Nonce == c.Nonce:
 		return nothing(old.Revision, Result{Replica: old.Replica}), nil
-	case c.Nonce != "" && max(c.Version, VersionFirst) < s.ClusterVersion():
-		return Decision{}, reject(CodeUnsupportedVersion, "server %q knows version %d of the decisions, and the cluster is at %d: start it with a newer binary", c.Name, max(c.Version, VersionFirst), s.ClusterVersion())
 	case c.Replica != 0 && c.Replica <= s.LastReplica():
 		return Decision{}, reject(CodeMemberExists, "number %d was given to a server before; numbers up to %d were", c.Replica, s.LastReplica())
+	case c.Nonce != "" && max(c.Version, VersionFirst) < s.ClusterVersion():
+		return Decision{}, reject(CodeUnsupportedVersion, "server %q knows version %d of the decisions, and the cluster is at %d: start it with a newer binary", c.Name, max(c.Version, VersionFirst), s.ClusterVersion())
 	case exists && old.Nonce == "":
 		replica = old.Replica // the place was kept for it
 		c.Voter = c.Voter || old.Voter

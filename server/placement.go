@@ -106,6 +106,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 // are there already, or were removed since, are refused, which is as it should be.
 func (s *Server) enrol(ctx context.Context) error {
 	for _, f := range s.identity.Founders {
+		if f.Replica == s.identity.Replica {
+			f.Version = commands.Version // it may have another binary than when it founded
+		}
 		_, err := s.submit(ctx, systemGroup, event.System, gateway.Request{Command: commands.AddMember{
 			Name: f.Name, Address: f.Raft, Nonce: f.Nonce, Voter: true, Replica: f.Replica, Version: f.Version,
 		}})
