@@ -168,7 +168,7 @@ func (s *Server) meetOnce(ctx context.Context, founders []founder) (met, error) 
 			continue
 		}
 		var h hello
-		if err := s.ask(ctx, f.Raft, http.MethodGet, pathHello, nil, &h); err != nil {
+		if err := s.ask(ctx, f.Raft, http.MethodGet, pathHello, nil, &h); err != nil || h.Nonce == "" { // it does not know itself yet
 			missing = append(missing, f.Name)
 			continue
 		}
