@@ -25,8 +25,8 @@ const DefaultServer = "http://127.0.0.1:7600"
 
 // Options say which servers to talk to and for which namespace. The zero value is a server on this machine.
 type Options struct {
-	// Servers are the base URLs of the cluster's servers, in the order of preference. When one cannot be reached
-	// the next one is tried, and kept while it answers. Empty means DefaultServer.
+	// Servers are the base URLs of the cluster's servers, in the order of preference. When one cannot be reached, does
+	// not answer or cannot help now, the next one is tried, and kept while it answers. Empty means DefaultServer.
 	Servers []string
 	// Namespace is what the calls are about; empty means "default".
 	Namespace string
@@ -36,6 +36,9 @@ type Options struct {
 	// context of a call is its limit. One that is given here should neither limit the time, which would cut
 	// streams, nor follow redirects.
 	HTTPClient *http.Client
+	// RetryFor is how long a call goes on to begin attempts while servers do not answer or cannot help now; its context
+	// may end it earlier. Zero means 10 s, and more than five minutes five minutes.
+	RetryFor time.Duration
 	// StreamIdle is how long Watch waits without a sign of life before it asks elsewhere; servers give one every
 	// five seconds. Zero means 20 s.
 	StreamIdle time.Duration
@@ -48,6 +51,7 @@ type Client struct {
 	reason    string
 	http      *http.Client
 	idle      time.Duration
+	retryFor  time.Duration
 	preferred *atomic.Uint32 // index of the server that answered last; shared by the copies of In
 }
 
@@ -62,11 +66,15 @@ func New(o Options) (*Client, error) {
 	if o.StreamIdle == 0 {
 		o.StreamIdle = 20 * time.Second
 	}
+	if o.RetryFor == 0 {
+		o.RetryFor = retryFor
+	}
 	if o.HTTPClient == nil {
 		o.HTTPClient = newHTTPClient()
 	}
 	c := &Client{
-		namespace: o.Namespace, reason: o.Reason, http: o.HTTPClient, idle: o.StreamIdle, preferred: new(atomic.Uint32),
+		namespace: o.Namespace, reason: o.Reason, http: o.HTTPClient, idle: o.StreamIdle,
+		retryFor: min(o.RetryFor, retryForMax), preferred: new(atomic.Uint32),
 	}
 	for _, s := range o.Servers {
 		u, err := parseServer(s)
@@ -110,6 +118,8 @@ func newHTTPClient() *http.Client {
 		Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSHandshakeTimeout: 5 * time.Second,
 			MaxIdleConns: 256, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true,
+			// A server answers within its own time limit or is not there any more, and then another one is to be asked.
+			ResponseHeaderTimeout: 15 * time.Second,
 		},
 		// A redirect would come from something in between that cleaned the path, and so named another key.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

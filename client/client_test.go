@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -35,6 +36,9 @@ func newClient(t *testing.T, o client.Options, handlers ...http.HandlerFunc) *cl
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	o.HTTPClient = &http.Client{Transport: transport}
+	if o.RetryFor == 0 {
+		o.RetryFor = 200 * time.Millisecond // who waits for the end of it should not wait long
+	}
 	c, err := client.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -200,11 +204,13 @@ func TestRetries(t *testing.T) {
 	}{
 		{"a write that was refused for now", refuse(client.ErrNoQuorum), true, outcome{requests: 2, ok: true}},
 		{"a read that was refused for now", refuse("busy"), false, outcome{requests: 2, ok: true}},
-		{"a write whose connection broke", abort, true, outcome{requests: 1, code: client.ErrOutcomeUnknown}},
+		{"a write whose connection broke", abort, true, outcome{requests: 2, ok: true}},
 		{"a read whose connection broke", abort, false, outcome{requests: 2, ok: true}},
-		{"a write that a stranger refused", plain503, true, outcome{requests: 1}},
+		{"a write that a stranger refused", plain503, true, outcome{requests: 2, ok: true}},
 		{"a read that a stranger refused", plain503, false, outcome{requests: 2, ok: true}},
-		{"a write of unknown outcome", func(w http.ResponseWriter) { problem(w, 504, client.ErrOutcomeUnknown, "?") }, true, outcome{requests: 1, code: client.ErrOutcomeUnknown}},
+		{"a write of unknown outcome", func(w http.ResponseWriter) { problem(w, 504, client.ErrOutcomeUnknown, "?") }, true, outcome{requests: 2, ok: true}},
+		{"a write whose condition fails", func(w http.ResponseWriter) { problem(w, 412, client.ErrConditionFailed, "?") }, true, outcome{requests: 1, code: client.ErrConditionFailed}},
+		{"a write that met a fault", func(w http.ResponseWriter) { problem(w, 500, "internal", "?") }, true, outcome{requests: 1}},
 		{"a read of a key that is not there", func(w http.ResponseWriter) { problem(w, 404, client.ErrNotFound, "?") }, false, outcome{requests: 1, code: client.ErrNotFound}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

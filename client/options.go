@@ -40,6 +40,13 @@ func Reason(text string) WriteOption {
 	return func(r *request) { r.header.Set(headerReason, text) }
 }
 
+// IdempotencyKey names the change: made again with the same name within ten minutes, it gets the first answer and has
+// no second effect. Every change has such a name, which the client makes up; give one where the program itself may try
+// again, after a crash for example. It is up to 128 printable ASCII characters.
+func IdempotencyKey(key string) WriteOption {
+	return func(r *request) { r.header.Set(headerKey, key) }
+}
+
 // ReadOption says which state a read shows. Without one it is the present, as all servers agree on it.
 type ReadOption func(url.Values)
 

@@ -24,8 +24,9 @@ const (
 	ErrInvalidKey       Code = "invalid-key"
 	ErrTooLarge         Code = "too-large"
 	ErrNoQuorum         Code = "no-quorum"
-	// ErrOutcomeUnknown says that a change may or may not have taken effect: read before you try again. The client
-	// also gives it when a connection breaks after a change was sent.
+	// ErrOutcomeUnknown says that a change may or may not have taken effect, though the client has tried again for a
+	// while: read before you do. An error can be this and another at once: the last attempt was refused, and an
+	// earlier one had no answer.
 	ErrOutcomeUnknown Code = "outcome-unknown"
 )
 
@@ -99,6 +100,17 @@ func (e *UnreachableError) Error() string {
 
 // Unwrap gives the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// uncertainError is the end of a call one of whose earlier attempts had no answer.
+type uncertainError struct{ err error }
+
+func (e *uncertainError) Error() string {
+	return fmt.Sprintf("%v; an earlier attempt at the same change had no answer, so it may yet take effect (%s)", e.err, ErrOutcomeUnknown)
+}
+
+func (e *uncertainError) Unwrap() error { return e.err }
+
+func (e *uncertainError) Is(target error) bool { return target == error(ErrOutcomeUnknown) }
 
 // brokenError is a connection that broke after a request was sent.
 type brokenError struct {

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	random "crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,11 +21,16 @@ import (
 
 const (
 	headerReason   = "Rollcall-Reason"
+	headerKey      = "Idempotency-Key"
 	headerRevision = "Rollcall-Revision"
 )
 
 const (
-	// rounds is how often all servers are tried before a call gives up; a call's context may end it earlier.
+	// retryFor is the default of Options.RetryFor, and retryForMax its bound: servers remember a change for ten minutes,
+	// and no attempt may come after that.
+	retryFor    = 10 * time.Second
+	retryForMax = 5 * time.Minute
+	// rounds is how often all servers are tried when none of them can be reached at all.
 	rounds = 4
 	// answerBytesMax bounds an answer that is read as a whole. The largest is a page of listMax values.
 	answerBytesMax = 512 << 20
@@ -89,12 +95,21 @@ func (r *request) http(ctx context.Context, base *url.URL) (*http.Request, error
 		return nil, fmt.Errorf("make request: %w", err)
 	}
 	req.URL, req.Header = &u, r.header.Clone()
+	if key := req.Header[headerKey]; key != nil {
+		// net/http makes a request again by itself when it finds this header by its usual spelling. That would do no
+		// harm, but hide that there was an attempt without an answer.
+		delete(req.Header, headerKey)
+		req.Header[strings.ToLower(headerKey)] = key
+	}
 	return req, nil
 }
 
 // do sends a request and gives the whole answer. It goes on to the next server, and after all of them starts again a
-// little later, only where that can do nothing twice; see mayRetry.
+// little later, where that may help. That does nothing twice: every change has an idempotency key.
 func (c *Client) do(ctx context.Context, r *request) (answer, error) {
+	if r.write() && r.header.Get(headerKey) == "" {
+		r.header.Set(headerKey, random.Text())
+	}
 	if r.write() && c.reason != "" && r.header.Get(headerReason) == "" {
 		r.header.Set(headerReason, c.reason)
 	}
@@ -111,20 +126,34 @@ func (c *Client) do(ctx context.Context, r *request) (answer, error) {
 
 // retry has a request tried on one server after the other.
 func (c *Client) retry(ctx context.Context, r *request, try func(at int) error) error {
-	var last error
-	for attempt := range rounds * len(c.servers) {
-		if attempt > 0 && attempt%len(c.servers) == 0 && pause(ctx, backoff(attempt/len(c.servers), last)) != nil {
-			return last
+	began, absent := time.Now(), 0
+	var last, uncertain error
+	for attempt := 0; ; attempt++ {
+		if round := attempt / len(c.servers); round > 0 && attempt%len(c.servers) == 0 {
+			nobody := absent >= rounds*len(c.servers)
+			if nobody || time.Since(began) > c.retryFor || pause(ctx, backoff(round, last)) != nil {
+				return honest(last, uncertain)
+			}
 		}
 		at := c.preferred.Load()
 		err := try(int(at) % len(c.servers))
-		if err == nil || ctx.Err() != nil || !mayRetry(r, err) {
-			return err
+		if err == nil {
+			return nil
+		}
+		if isUncertain(r, err) {
+			uncertain = err
+		}
+		if ctx.Err() != nil || !mayRetry(err) {
+			return honest(err, uncertain)
 		}
 		last = err
+		if _, ok := errors.AsType[*UnreachableError](err); ok {
+			absent++
+		} else {
+			absent = 0
+		}
 		c.preferred.CompareAndSwap(at, at+1) // another call may have moved on already
 	}
-	return last
 }
 
 func (c *Client) try(ctx context.Context, r *request, at int) (answer, error) {
@@ -182,22 +211,43 @@ func neverLeft(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// mayRetry tells whether a request may be sent again: it never left, a server said that it wrote nothing, or it changes
-// nothing.
-func mayRetry(r *request, err error) bool {
+// mayRetry tells whether another attempt may fare better: a server could not be reached, did not answer, or said that
+// it cannot now.
+func mayRetry(err error) bool {
 	var unreachable *UnreachableError
 	var broken *brokenError
 	var p *Problem
 	switch {
-	case errors.As(err, &unreachable):
+	case errors.As(err, &unreachable), errors.As(err, &broken):
 		return true
-	case errors.As(err, &broken):
-		return !r.write()
 	case errors.As(err, &p):
-		// A 503 of Rollcall itself says that nothing was written. One without a code is somebody else's.
-		return p.Status == http.StatusServiceUnavailable && (p.Code != "" || !r.write())
+		return p.Status == http.StatusServiceUnavailable || p.Status == http.StatusGatewayTimeout || p.Status == http.StatusBadGateway
 	}
 	return false
+}
+
+// isUncertain tells whether a change may have been made, or may yet be made, though an attempt at it failed.
+func isUncertain(r *request, err error) bool {
+	var broken *brokenError
+	var p *Problem
+	switch {
+	case !r.write():
+		return false
+	case errors.As(err, &broken):
+		return true
+	case errors.As(err, &p):
+		// A 503 of Rollcall itself says that nothing was written. What has no code is somebody else's.
+		return p.Code == ErrOutcomeUnknown || p.Code == "" && p.Status >= http.StatusInternalServerError
+	}
+	return false
+}
+
+// honest is the error of a call whose last attempt ended so: an earlier one of uncertain outcome is not forgotten.
+func honest(err, uncertain error) error {
+	if uncertain == nil || errors.Is(err, ErrOutcomeUnknown) {
+		return err
+	}
+	return &uncertainError{err}
 }
 
 // backoff is how long to wait before round n, which counts from 1: it doubles from 50 ms up to 5 s, and half of it is

@@ -7,16 +7,14 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// Version is the version of the decide logic that this binary writes commands for. It travels with every command,
-// so that a later version can go on deciding old commands as they were decided.
-const Version = 1
-
-// The bytes of a command are CBOR: a map of {1: version, 2: kind, 3: body}. Unlike an event's they are never
+// The bytes of an order are CBOR: a map of {1: version, 2: kind, 3: body, 4: idempotency key}, the last of them from
+// VersionKeys on and left out where there is none. Unlike an event's they are never
 // hashed, so they need not be canonical; but every replica decodes the same bytes, so decoding must be total.
 type wire struct {
 	Version uint32          `cbor:"1,keyasint"`
 	Kind    kind            `cbor:"2,keyasint"`
 	Body    cbor.RawMessage `cbor:"3,keyasint"`
+	Key     *string         `cbor:"4,keyasint,omitempty"`
 }
 
 // kind numbers the commands. Raft logs hold them: append only, never reuse.
@@ -35,10 +33,17 @@ const (
 	kindPromoteMember      kind = 93
 	kindRemoveMember       kind = 94
 	kindRestoreNamespace   kind = 95
+	kindAnnounceVersion    kind = 96
+	kindSetClusterVersion  kind = 97
 )
 
 // ErrMalformed is why bytes are not a command that this version knows.
 var ErrMalformed = errors.New("malformed command")
+
+// ErrVersion is why bytes are an order that this binary is too old for. Nobody writes one before every server has said
+// that it knows the version, so this binary took the place of a newer one, and must not go on: what it would skip, the
+// others do.
+var ErrVersion = errors.New("the command was written for a newer version of the decisions")
 
 var (
 	encMode = must(cbor.CoreDetEncOptions().EncMode())
@@ -52,6 +57,8 @@ var (
 		MaxArrayElements:  4096,
 		MaxNestedLevels:   16,
 	}.DecMode())
+	// versionMode reads the version of whatever newer versions may write.
+	versionMode = must(cbor.DecOptions{MaxNestedLevels: 64}.DecMode())
 )
 
 func must[T any](v T, err error) T {
@@ -61,16 +68,23 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// Encode gives a command's bytes.
-func Encode(c Command) []byte {
-	body, err := encMode.Marshal(c)
+// Encode gives the bytes of an order for a command without more ado, in the newest version.
+func Encode(c Command) []byte { return Order{Version: Version, Command: c}.Encode() }
+
+// Encode gives an order's bytes.
+func (o Order) Encode() []byte {
+	body, err := encMode.Marshal(o.Command)
 	if err == nil {
+		w := wire{Version: o.Version, Kind: kindOf(o.Command), Body: body}
+		if o.Key != "" {
+			w.Key = &o.Key
+		}
 		var b []byte
-		if b, err = encMode.Marshal(wire{Version: Version, Kind: kindOf(c), Body: body}); err == nil {
+		if b, err = encMode.Marshal(w); err == nil {
 			return b
 		}
 	}
-	panic(fmt.Sprintf("encode %T: %v", c, err)) // structs of plain fields always encode
+	panic(fmt.Sprintf("encode %T: %v", o.Command, err)) // structs of plain fields always encode
 }
 
 func kindOf(c Command) kind {
@@ -99,19 +113,51 @@ func kindOf(c Command) kind {
 		return kindRemoveMember
 	case RestoreNamespace:
 		return kindRestoreNamespace
+	case AnnounceVersion:
+		return kindAnnounceVersion
+	case SetClusterVersion:
+		return kindSetClusterVersion
 	}
 	panic(fmt.Sprintf("command %T has no number", c))
 }
 
-// Decode reads a command from its bytes.
-func Decode(b []byte) (Command, error) {
+// Decode reads an order from its bytes.
+func Decode(b []byte) (Order, error) {
 	var w wire
-	if err := decMode.Unmarshal(b, &w); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	err := decMode.Unmarshal(b, &w)
+	if v := max(w.Version, versionIn(b, err)); v > Version {
+		return Order{}, fmt.Errorf("%w: it was written for %d, and this binary knows up to %d: start a newer one", ErrVersion, v, Version)
 	}
-	if w.Version == 0 || w.Version > Version {
-		return nil, fmt.Errorf("%w: written for version %d of the decisions; this binary knows up to %d", ErrMalformed, w.Version, Version)
+	if err != nil {
+		return Order{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
+	if w.Version == 0 {
+		return Order{}, fmt.Errorf("%w: it does not say for which version of the decisions it was written", ErrMalformed)
+	}
+	o := Order{Version: w.Version}
+	if w.Key != nil {
+		if w.Version < VersionKeys || *w.Key == "" { // a binary that knows no more than that version says so, too
+			return Order{}, fmt.Errorf("%w: an idempotency key in version %d, or an empty one", ErrMalformed, w.Version)
+		}
+		o.Key = *w.Key
+	}
+	o.Command, err = w.command()
+	return o, err
+}
+
+// versionIn is the version that an order was written for which could not be read: a newer version may add what this
+// one does not know, and that is not for it to judge. Zero where there is none.
+func versionIn(b []byte, unreadable error) uint32 {
+	var w struct {
+		Version uint32 `cbor:"1,keyasint"`
+	}
+	if unreadable == nil || versionMode.Unmarshal(b, &w) != nil {
+		return 0
+	}
+	return w.Version
+}
+
+func (w wire) command() (Command, error) {
 	switch w.Kind {
 	case kindPutKey:
 		return unmarshal[PutKey](w.Body)
@@ -137,6 +183,10 @@ func Decode(b []byte) (Command, error) {
 		return unmarshal[RemoveMember](w.Body)
 	case kindRestoreNamespace:
 		return unmarshal[RestoreNamespace](w.Body)
+	case kindAnnounceVersion:
+		return unmarshal[AnnounceVersion](w.Body)
+	case kindSetClusterVersion:
+		return unmarshal[SetClusterVersion](w.Body)
 	}
 	return nil, fmt.Errorf("%w: kind %d", ErrMalformed, w.Kind)
 }

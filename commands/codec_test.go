@@ -33,19 +33,42 @@ func samples() []commands.Command {
 		commands.RemoveMember{Name: "a"},
 		commands.OpenNamespace{Namespace: "blue", Cluster: "c", Placed: 4, Groups: 2, Skip: 7},
 		commands.RestoreNamespace{Namespace: "blue", Cluster: "c", Skip: 9, FromCluster: "b", Taken: 5, Snapshot: []byte{1}},
+		commands.AddMember{Name: "a", Address: "10.0.0.1:7601", Version: 2},
+		commands.AnnounceVersion{Name: "a", Replica: 1, Version: 2},
+		commands.SetClusterVersion{Version: 2},
 	}
 }
 
 func TestCodec(t *testing.T) {
-	for _, want := range samples() {
-		got, err := commands.Decode(commands.Encode(want))
-		if diff := cmp.Diff(want, got); err != nil || diff != "" {
-			t.Errorf("%T: %v (-want +got):\n%s", want, err, diff)
+	for _, command := range samples() {
+		for _, want := range []commands.Order{
+			{Version: commands.VersionFirst, Command: command},
+			{Version: commands.VersionKeys, Command: command},
+			{Version: commands.VersionKeys, Command: command, Key: "k 1"},
+		} {
+			got, err := commands.Decode(want.Encode())
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%T: %v (-want +got):\n%s", command, err, diff)
+			}
 		}
 	}
-	for _, bad := range [][]byte{nil, {0xff}, {0xa0}, {0xa3, 1, 0, 2, 1, 3, 0xa0}, {0xa3, 1, 2, 2, 1, 3, 0xa0}, {0xa3, 1, 1, 2, 0x18, 77, 3, 0xa0}} {
-		if c, err := commands.Decode(bad); !errors.Is(err, commands.ErrMalformed) {
-			t.Errorf("%x: got %v, %v", bad, c, err)
+	for _, c := range []struct {
+		name string
+		b    []byte
+		want error
+	}{
+		{"nothing", nil, commands.ErrMalformed},
+		{"no map", []byte{0xff}, commands.ErrMalformed},
+		{"no version", []byte{0xa0}, commands.ErrMalformed},
+		{"version 0", []byte{0xa3, 1, 0, 2, 1, 3, 0xa0}, commands.ErrMalformed},
+		{"an unknown kind", []byte{0xa3, 1, 1, 2, 0x18, 77, 3, 0xa0}, commands.ErrMalformed},
+		{"a key before its time", []byte{0xa4, 1, 1, 2, 1, 3, 0xa0, 4, 0x61, 'k'}, commands.ErrMalformed},
+		{"an empty key", []byte{0xa4, 1, 2, 2, 1, 3, 0xa0, 4, 0x60}, commands.ErrMalformed},
+		{"a newer version", []byte{0xa3, 1, commands.Version + 1, 2, 1, 3, 0xa0}, commands.ErrVersion},
+		{"a newer version with more fields", []byte{0xa4, 1, commands.Version + 1, 2, 1, 3, 0xa0, 9, 1}, commands.ErrVersion},
+	} {
+		if o, err := commands.Decode(c.b); !errors.Is(err, c.want) {
+			t.Errorf("%s (%x): got %v, %v", c.name, c.b, o, err)
 		}
 	}
 }
@@ -68,6 +91,8 @@ func TestReply(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	for _, c := range samples() {
 		f.Add(commands.Encode(c))
+		f.Add(commands.Order{Version: commands.VersionFirst, Command: c}.Encode())
+		f.Add(commands.Order{Version: commands.VersionKeys, Key: "k", Command: c}.Encode())
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := commands.Decode(b)
@@ -78,13 +103,13 @@ func FuzzDecode(f *testing.F) {
 		if _, _, r := l.decide(commands.OpenNamespace{Namespace: event.System, Cluster: "c", Groups: 2}); r != nil {
 			t.Fatal(r)
 		}
-		events, _, rejection := l.decide(c)
+		events, _, rejection := l.order(c)
 		if rejection != nil && len(events) > 0 {
-			t.Errorf("%T was refused with %v and made events", c, rejection)
+			t.Errorf("%T was refused with %v and made events", c.Command, rejection)
 		}
 		for _, e := range events {
 			if _, err := event.DecodeCanonical(event.Append(nil, e)); err != nil {
-				t.Errorf("%T made an event whose bytes cannot be read back: %v", c, err)
+				t.Errorf("%T made an event whose bytes cannot be read back: %v", c.Command, err)
 			}
 		}
 	})

@@ -8,8 +8,18 @@ package commands
 
 import "github.com/rollcall/rollcall/log/event"
 
-// Command is an order. The set is closed: each has a number in codec.go and a case in Decide.
+// Command asks for a change. The set is closed: each has a number in codec.go and a case in Decide.
 type Command interface{ command() }
+
+// Order is a command as it travels.
+type Order struct {
+	// Version is that of the decisions which the command was written for: it is decided as that one has it, by every
+	// binary and for good.
+	Version uint32
+	// Key is the idempotency key of the request; empty for none.
+	Key     string
+	Command Command
+}
 
 // PutKey gives a key a value.
 type PutKey struct {

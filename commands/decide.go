@@ -10,6 +10,8 @@ type Decision struct {
 	Events []event.Body
 	// Skip is how many revisions to leave out before the first event; the event says so too. It is for restores.
 	Skip event.Revision
+	// Request is what the events remember of the request that they answer; nil where it had no idempotency key.
+	Request *event.Request
 	// Answer goes back to the caller. Where it speaks of this very commit it holds revision 0, because the
 	// number is not known yet: Answer.Resolve fills it in.
 	Answer Answer
@@ -21,6 +23,10 @@ type Decision struct {
 type Situation struct {
 	Ledger string
 	Now    event.Time
+	// Asked is when the proposer's clock said that it was asked. It may be before Now.
+	Asked event.Time
+	// Past gives the state as it was at an earlier revision. Only commands with an idempotency key need it.
+	Past func(event.Revision) State
 	// ReadBytes is how many bytes of keys and values the answer may hold, besides event.TxnReadBytesMax.
 	ReadBytes int
 }
@@ -79,18 +85,27 @@ func (a *Answer) Resolve(commit event.Revision) {
 }
 
 // Decide answers a command with the events to write, or with a rejection. It is pure: the same state, time and
-// command give the same answer on every replica and in every replay.
-func Decide(s State, at Situation, c Command) (Decision, *Rejection) {
-	if r := Validate(c); r != nil {
+// order give the same answer on every replica and in every replay.
+func Decide(s State, at Situation, o Order) (Decision, *Rejection) {
+	if o.Key != "" {
+		return decideOnce(s, at, o)
+	}
+	return decide(s, at, o)
+}
+
+// decide decides a command as the version that it was written for has it. Where a version changed something, that
+// stands behind a comparison with o.Version.
+func decide(s State, at Situation, o Order) (Decision, *Rejection) {
+	if r := Validate(o.Command); r != nil {
 		return Decision{}, r
 	}
-	if open, ok := c.(OpenNamespace); ok {
+	if open, ok := o.Command.(OpenNamespace); ok {
 		return decideOpenNamespace(s, at.Ledger, open)
 	}
 	if s.Head() == 0 {
 		return Decision{}, reject(CodeUnknownNamespace, "namespace %q is not open here", at.Ledger)
 	}
-	switch c := c.(type) {
+	switch c := o.Command.(type) {
 	case PutKey:
 		return decidePut(s, c)
 	case DeleteKey:
@@ -113,8 +128,12 @@ func Decide(s State, at Situation, c Command) (Decision, *Rejection) {
 		return decideRemoveMember(s, c)
 	case RestoreNamespace:
 		return decideRestoreNamespace(s, at.Ledger, c)
+	case AnnounceVersion:
+		return decideAnnounceVersion(s, c)
+	case SetClusterVersion:
+		return decideSetClusterVersion(s, at.Ledger, c)
 	}
-	return Decision{}, reject(CodeUnknownCommand, "command %T is not known to this version", c)
+	return Decision{}, reject(CodeUnknownCommand, "command %T is not known to this version", o.Command)
 }
 
 // one is the decision of a command with a single event and a single result.

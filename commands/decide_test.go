@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -25,6 +26,8 @@ type ledger struct {
 	db   *store.DB
 	head event.Revision
 	now  event.Time
+
+	version uint32 // for which commands are written
 }
 
 func newLedger(t *testing.T, name string) *ledger {
@@ -34,17 +37,26 @@ func newLedger(t *testing.T, name string) *ledger {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	return &ledger{t: t, name: name, db: db}
+	return &ledger{t: t, name: name, db: db, version: commands.Version}
 }
 
 // decide decides a command and folds its events. It gives them, stamped.
 func (l *ledger) decide(c commands.Command) ([]event.Event, commands.Answer, *commands.Rejection) {
 	l.t.Helper()
+	return l.order(commands.Order{Version: l.version, Command: c})
+}
+
+func (l *ledger) order(o commands.Order) ([]event.Event, commands.Answer, *commands.Rejection) {
+	l.t.Helper()
 	batch := l.db.NewBatch()
 	defer func() { _ = batch.Close() }()
 	rows := batch.Ledger(1)
 	l.now++
-	d, rejection := commands.Decide(projections.NewView(rows, l.head), commands.Situation{Ledger: l.name, Now: l.now, ReadBytes: event.TxnReadBytesMax}, c)
+	view := projections.NewView(rows, l.head)
+	d, rejection := commands.Decide(view, commands.Situation{
+		Ledger: l.name, Now: l.now, Asked: l.now, ReadBytes: event.TxnReadBytesMax,
+		Past: func(r event.Revision) commands.State { return view.At(r) },
+	}, o)
 	if rejection != nil {
 		return nil, commands.Answer{}, rejection
 	}
@@ -52,9 +64,12 @@ func (l *ledger) decide(c commands.Command) ([]event.Event, commands.Answer, *co
 	l.head += d.Skip
 	commit := l.head + event.Revision(len(d.Events))
 	rows.Begin(commit)
-	for _, body := range d.Events {
+	for i, body := range d.Events {
 		l.head++
 		e := event.Event{Revision: l.head, Commit: commit, Time: l.now, Body: body}
+		if i == 0 {
+			e.Request = d.Request
+		}
 		projections.Fold(rows, e)
 		events = append(events, e)
 	}
@@ -75,18 +90,54 @@ func (l *ledger) view(at event.Revision) projections.View {
 
 // TestDecide runs the scripts in testdata/decide: each directive is a command, and its result is the events that it
 // makes, or its rejection. "rows" shows what they were folded into.
+//
+// They run once for each version of the decisions, from the one on that their file's name asks for ("x.v2.txt"): what
+// a version decided stays decided so. "version N" writes what follows for another version, "advance D" moves the clock,
+// and key=K on any command gives it an idempotency key.
 func TestDecide(t *testing.T) {
+	for version := uint32(commands.VersionFirst); version <= commands.Version; version++ {
+		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) { decideScripts(t, version) })
+	}
+}
+
+func decideScripts(t *testing.T, version uint32) {
+	t.Helper()
 	datadriven.Walk(t, filepath.Join("..", "testdata", "decide"), func(t *testing.T, path string) {
+		if least, ok := strings.CutPrefix(filepath.Ext(strings.TrimSuffix(path, ".txt")), ".v"); ok {
+			if n, err := strconv.ParseUint(least, 10, 32); err != nil || uint32(n) > version {
+				return
+			}
+		}
 		var l *ledger
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "ledger":
 				l = newLedger(t, d.CmdArgs[0].Key)
+				l.version = version
+				return ""
+			case "version":
+				n, err := strconv.ParseUint(d.CmdArgs[0].Key, 10, 32)
+				if err != nil {
+					d.Fatalf(t, "%v", err)
+				}
+				l.version = uint32(n)
+				return ""
+			case "advance":
+				by, err := time.ParseDuration(d.CmdArgs[0].Key)
+				if err != nil {
+					d.Fatalf(t, "%v", err)
+				}
+				l.now += event.Time(by)
 				return ""
 			case "rows":
 				return showRows(l, d)
 			}
-			return show(l.decide(parseCommand(t, d)))
+			key, _ := value(d.CmdArgs, "key")
+			if s, ok := strings.CutPrefix(key, "long:"); ok {
+				size, _ := strconv.Atoi(s)
+				key = strings.Repeat("k", size)
+			}
+			return show(l.order(commands.Order{Version: l.version, Key: key, Command: parseCommand(t, d)}))
 		})
 	})
 }
@@ -102,7 +153,11 @@ func show(events []event.Event, a commands.Answer, r *commands.Rejection) string
 		return b.String() + "\n"
 	}
 	for _, e := range events {
-		fmt.Fprintf(&b, "%d/%d %s %s %s\n", e.Revision, e.Commit, e.Body.Type(), e.Body.Subject(), showBody(e.Body))
+		fmt.Fprintf(&b, "%d/%d %s %s %s", e.Revision, e.Commit, e.Body.Type(), e.Body.Subject(), showBody(e.Body))
+		if e.Request != nil {
+			fmt.Fprintf(&b, " request %q version %d", e.Request.Key, e.Request.Version)
+		}
+		b.WriteByte('\n')
 	}
 	fmt.Fprintf(&b, "-> revision %d", a.Revision)
 	if a.Branch != commands.NoBranch {
@@ -139,6 +194,12 @@ func showBody(body event.Body) string {
 		return fmt.Sprintf("%s:%d tags %v weight %d created %d previous %d", b.Instance.Address, b.Instance.Port, b.Instance.Tags, b.Instance.Weight, b.CreateRevision, b.Previous)
 	case event.InstanceDeregistered:
 		return fmt.Sprintf("previous %d", b.Previous)
+	case event.MemberAdded:
+		s := fmt.Sprintf("{Name:%s Replica:%d Address:%s Nonce:%s Voter:%t}", b.Name, b.Replica, b.Address, b.Nonce, b.Voter)
+		if b.Version > 0 {
+			s += fmt.Sprintf(" version %d", b.Version)
+		}
+		return s
 	}
 	return fmt.Sprintf("%+v", body)
 }
@@ -167,6 +228,9 @@ func showRows(l *ledger, d *datadriven.TestData) string {
 	}
 	for m := range v.Members() {
 		fmt.Fprintf(&b, "member %s replica %d %s nonce %q voter %t @%d\n", m.Name, m.Replica, m.Address, m.Nonce, m.Voter, m.Revision)
+	}
+	if version := v.ClusterVersion(); version > commands.VersionFirst {
+		fmt.Fprintf(&b, "version %d\n", version)
 	}
 	for r := range v.RemovedReplicas() {
 		fmt.Fprintf(&b, "removed replica %d\n", r)
@@ -210,10 +274,16 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 		_, replace := value(d.CmdArgs, "replace")
 		return commands.AddMember{
 			Name: argument(d.CmdArgs, 0), Address: argument(d.CmdArgs, 1), Nonce: nonce, Voter: voter, Replace: replace,
-			Replica: number(t, d.CmdArgs, "replica"),
+			Replica: number(t, d.CmdArgs, "replica"), Version: uint32(number(t, d.CmdArgs, "knows")),
 		}
 	case "promote-member":
 		return commands.PromoteMember{Name: argument(d.CmdArgs, 0)}
+	case "announce-version":
+		return commands.AnnounceVersion{
+			Name: argument(d.CmdArgs, 0), Replica: number(t, d.CmdArgs, "replica"), Version: uint32(number(t, d.CmdArgs, "knows")),
+		}
+	case "set-version":
+		return commands.SetClusterVersion{Version: uint32(number(t, d.CmdArgs, "to"))}
 	case "remove-member":
 		return commands.RemoveMember{Name: argument(d.CmdArgs, 0)}
 	}

@@ -19,6 +19,8 @@ type AddMember struct {
 	Replica uint64 `cbor:"5,keyasint,omitempty"`
 	// Replace lets it take the place of a server of that name with another nonce, which is removed: that one was wiped.
 	Replace bool `cbor:"6,keyasint,omitempty"`
+	// Version is the version of the decisions that the server knows; zero stands for the first.
+	Version uint32 `cbor:"7,keyasint,omitempty"`
 }
 
 // PromoteMember says that a server is to vote. Promoting one that votes is no event.
@@ -81,6 +83,8 @@ func decideAddMember(s State, ledger string, c AddMember) (Decision, *Rejection)
 		return nothing(old.Revision, Result{Replica: old.Replica}), nil
 	case c.Replica != 0 && c.Replica <= s.LastReplica():
 		return Decision{}, reject(CodeMemberExists, "number %d was given to a server before; numbers up to %d were", c.Replica, s.LastReplica())
+	case c.Nonce != "" && max(c.Version, VersionFirst) < s.ClusterVersion():
+		return Decision{}, reject(CodeUnsupportedVersion, "server %q knows version %d of the decisions, and the cluster is at %d: start it with a newer binary", c.Name, max(c.Version, VersionFirst), s.ClusterVersion())
 	case exists && old.Nonce == "":
 		replica = old.Replica // the place was kept for it
 		c.Voter = c.Voter || old.Voter
@@ -95,7 +99,7 @@ func decideAddMember(s State, ledger string, c AddMember) (Decision, *Rejection)
 			return Decision{}, reject(CodeMemberExists, "server %q has the Raft address %s already", m.Name, c.Address)
 		}
 	}
-	events = append(events, event.MemberAdded{Name: c.Name, Replica: replica, Address: c.Address, Nonce: c.Nonce, Voter: c.Voter})
+	events = append(events, event.MemberAdded{Name: c.Name, Replica: replica, Address: c.Address, Nonce: c.Nonce, Voter: c.Voter, Version: c.Version})
 	return Decision{Events: events, Answer: Answer{Results: []Result{{Created: true, Replica: replica}}}}, nil
 }
 

@@ -25,6 +25,10 @@ const (
 	CodeInvalidMember    Code = "invalid-member"
 	CodeMemberExists     Code = "member-exists"
 	CodeQuorumAtRisk     Code = "quorum-at-risk"
+
+	CodeInvalidRequestKey  Code = "invalid-idempotency-key"
+	CodeRequestKeyReused   Code = "idempotency-key-reused"
+	CodeUnsupportedVersion Code = "unsupported-version"
 )
 
 // Rejection is a refusal. It is a value and not a fault: every replica comes to the same one, nothing is written,

@@ -11,6 +11,8 @@ import (
 type State interface {
 	// Head is the ledger's last revision; zero means that the ledger is not open.
 	Head() event.Revision
+	// Done gives the request that last bore an idempotency key.
+	Done(key string) (event.Done, bool)
 	// Key gives the entry of a key that exists.
 	Key(key string) (event.Entry, bool)
 	// Keys yields every existing entry whose key starts with the prefix, in key order.
@@ -31,4 +33,7 @@ type State interface {
 	LastReplica() uint64
 	// Restored says what the last restore of this ledger did; it is zero where there was none.
 	Restored() event.Restored
+	// ClusterVersion is the version of the decisions that commands may be written for; only in the ledger of
+	// event.System.
+	ClusterVersion() uint32
 }

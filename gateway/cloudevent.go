@@ -92,6 +92,13 @@ type MemberData struct {
 	Replica uint64 `json:"replica"`
 	Raft    string `json:"raft,omitempty"`
 	Voter   bool   `json:"voter,omitempty"`
+	Version uint32 `json:"version,omitempty"`
+}
+
+// VersionData is the data of rollcall.cluster.version.
+type VersionData struct {
+	Version  uint32 `json:"version"`
+	Previous uint32 `json:"previous"`
 }
 
 // Text is a value in JSON: as text where it can be read as such, in base64 otherwise.
@@ -183,11 +190,15 @@ func data(e event.Event) any {
 	case event.NamespaceCreated:
 		return NamespaceData{Namespace: b.Namespace, Group: b.Group}
 	case event.MemberAdded:
-		return MemberData{Name: b.Name, Replica: b.Replica, Raft: b.Address, Voter: b.Voter}
+		return MemberData{Name: b.Name, Replica: b.Replica, Raft: b.Address, Voter: b.Voter, Version: b.Version}
 	case event.MemberPromoted:
 		return MemberData{Name: b.Name, Replica: b.Replica, Voter: true}
 	case event.MemberRemoved:
 		return MemberData{Name: b.Name, Replica: b.Replica}
+	case event.MemberVersion:
+		return MemberData{Name: b.Name, Replica: b.Replica, Version: b.Version}
+	case event.ClusterVersion:
+		return VersionData{Version: b.Version, Previous: b.Previous}
 	}
 	panic(fmt.Sprintf("event %T has no outside form", e.Body))
 }

@@ -77,8 +77,10 @@ type Group struct {
 // Request is a command and who asks for it.
 type Request struct {
 	Command commands.Command
-	Actor   string
-	Reason  string
+	// Key is the idempotency key; empty for none.
+	Key    string
+	Actor  string
+	Reason string
 }
 
 // ReadOptions say which state a reader wants to see. The zero value is a linearizable read of the present.

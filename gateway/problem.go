@@ -54,6 +54,7 @@ const (
 	CodeUnknownHeader     commands.Code = "unknown-header"
 	CodeUnknownParameter  commands.Code = "unknown-parameter"
 	CodeUnknownPath       commands.Code = "unknown-path"
+	CodeVersionNotReached commands.Code = "version-not-reached"
 )
 
 // meaning is what a code is outside.
@@ -82,6 +83,10 @@ var meanings = map[commands.Code]meaning{
 	commands.CodeQuorumAtRisk:     {409, "The cluster would lose its quorum", 0},
 	commands.CodeUnknownCommand:   {501, "The server's version does not know the command", 0},
 
+	commands.CodeInvalidRequestKey:  {400, "The idempotency key is not valid", 0},
+	commands.CodeRequestKeyReused:   {422, "The idempotency key was used for another request", 0},
+	commands.CodeUnsupportedVersion: {409, "A server does not know the version", 0},
+
 	CodeCrossOrigin:       {403, "Another site's page may not write", 0},
 	CodeInternal:          {500, "The server made a mistake", 0},
 	CodeInvalidBody:       {400, "The body could not be read", 0},
@@ -104,6 +109,7 @@ var meanings = map[commands.Code]meaning{
 	CodeUnknownHeader:     {400, "A header that matters is not known here", 0},
 	CodeUnknownParameter:  {400, "A query parameter is not known here", 0},
 	CodeUnknownPath:       {404, "The path is not known", 0},
+	CodeVersionNotReached: {503, "The cluster has not come to the version yet; nothing was written", 1},
 }
 
 // ProblemType is where the URIs of problem types begin; the code follows.

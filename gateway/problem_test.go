@@ -24,12 +24,14 @@ func TestProblemCodes(t *testing.T) {
 		"invalid-argument": 400, "too-large": 413, "condition-failed": 412, "not-found": 404,
 		"unknown-namespace": 404, "unknown-command": 501,
 		"invalid-member": 400, "member-exists": 409, "quorum-at-risk": 409,
+		"invalid-idempotency-key": 400, "idempotency-key-reused": 422, "unsupported-version": 409,
 
 		"cross-origin": 403, "internal": 500, "invalid-body": 400, "invalid-etag": 400,
 		"invalid-filter": 400, "invalid-header": 400, "invalid-json": 400, "invalid-parameter": 400,
 		"invalid-revision": 400, "method-not-allowed": 405, "missing-parameter": 400, "no-quorum": 503, "busy": 503,
 		"outcome-unknown": 504, "reserved-namespace": 403, "revision-not-reached": 503, "stopping": 503,
-		"unknown-field": 400, "unknown-header": 400, "unknown-parameter": 400, "unknown-path": 404,
+		"unknown-field": 400, "unknown-header": 400, "unknown-parameter": 400, "unknown-path": 404, "version-not-reached": 503,
+		"state-diverged": 503,
 	}
 	got := map[commands.Code]int{}
 	for _, c := range gateway.ProblemCodes() {

@@ -1,7 +1,7 @@
 // Package projections folds events into views and reads them.
 //
 // A view can always be thrown away and folded again from the ledger, to the same bytes. Views that decisions read
-// (kv, registry, namespaces, members) are folded in the very batch that writes the events; views that only readers use
+// (kv, registry, namespaces, members, requests) are folded in the very batch that writes the events; views that only readers use
 // (names) follow the tail in memory.
 //
 // It knows no transport and no Raft: it is given a reader and writer of rows.
@@ -16,6 +16,7 @@ import (
 	"github.com/rollcall/rollcall/projections/members"
 	"github.com/rollcall/rollcall/projections/namespaces"
 	"github.com/rollcall/rollcall/projections/registry"
+	"github.com/rollcall/rollcall/projections/requests"
 )
 
 // Fold applies an event to every view that is folded in the write batch.
@@ -24,6 +25,7 @@ func Fold(w store.Writer, e event.Event) {
 	registry.Fold(w, e)
 	namespaces.Fold(w, e)
 	members.Fold(w, e)
+	requests.Fold(w, e)
 }
 
 // View is the state of one namespace at one revision. It has the methods that commands.State asks for.
@@ -37,6 +39,12 @@ func NewView(rows store.Reader, head event.Revision) View { return View{rows: ro
 
 // Head is the revision that the view shows.
 func (v View) Head() event.Revision { return v.head }
+
+// At is the same namespace as it was at an earlier revision.
+func (v View) At(r event.Revision) View { return View{rows: v.rows.At(r), head: min(r, v.head)} }
+
+// Done gives the request that last bore an idempotency key.
+func (v View) Done(key string) (event.Done, bool) { return requests.Get(v.rows, key) }
 
 // Key gives the entry of a key.
 func (v View) Key(key string) (event.Entry, bool) { return kv.Get(v.rows, key) }
@@ -88,3 +96,6 @@ func (v View) RemovedReplicas() iter.Seq[uint64] { return members.Removed(v.rows
 
 // LastReplica is the highest replica that any server ever had; only _system's view knows.
 func (v View) LastReplica() uint64 { return members.LastReplica(v.rows) }
+
+// ClusterVersion is the version of the decisions that commands may be written for; only _system's view knows.
+func (v View) ClusterVersion() uint32 { return members.ClusterVersion(v.rows) }

@@ -48,6 +48,9 @@ func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request
 	if r.Command, err = s.guard(r.Command); err != nil {
 		return commands.Answer{}, err
 	}
+	if err := s.checkKey(r.Key); err != nil {
+		return commands.Answer{}, err
+	}
 	answer, err := s.submit(ctx, group, namespace, r)
 	if create, ok := r.Command.(commands.CreateNamespace); ok && err == nil {
 		// Whoever has the answer may use the namespace: so it is opened before the answer goes out.
@@ -64,7 +67,7 @@ func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request
 func (s *Server) submit(ctx context.Context, group uint64, ledger string, r gateway.Request) (commands.Answer, error) {
 	reply, err := s.log.Submit(ctx, group, machine.Command{
 		Ledger: ledger, Time: event.Time(time.Now().UnixNano()), Actor: r.Actor, Reason: r.Reason,
-		Body: commands.Encode(r.Command),
+		Body: commands.Order{Version: s.version.Load(), Key: r.Key, Command: r.Command}.Encode(),
 	})
 	if err != nil {
 		return commands.Answer{}, outside(err)

@@ -27,11 +27,12 @@ type replica struct {
 	t       *testing.T
 	fs      *vfs.MemFS
 	machine *machine.Machine
+	replies map[uint64][]byte // by the entry's index
 }
 
 func newReplica(t *testing.T) *replica {
 	t.Helper()
-	r := &replica{t: t, fs: vfs.NewCrashableMem()}
+	r := &replica{t: t, fs: vfs.NewCrashableMem(), replies: map[uint64][]byte{}}
 	if err := store.MakeDir(r.fs, "/raft"); err != nil {
 		t.Fatal(err)
 	}
@@ -57,8 +58,12 @@ func (r *replica) apply(entries []sm.Entry, n int) {
 	rest := entries[r.machine.Applied():]
 	for len(rest) > 0 {
 		batch := slices.Clone(rest[:min(n, len(rest))])
-		if _, err := r.machine.Update(batch); err != nil {
+		applied, err := r.machine.Update(batch)
+		if err != nil {
 			r.t.Fatal(err)
+		}
+		for _, e := range applied {
+			r.replies[e.Index] = e.Result.Data
 		}
 		r.machine.Check()
 		rest = rest[len(batch):]
@@ -93,6 +98,7 @@ func history(random *rand.Rand, entries int) []sm.Entry {
 	ledgers := []string{event.System, "default", "blue"}
 	var all []sm.Entry
 	clock := event.Time(1_700_000_000_000_000_000)
+	sent := []machine.Command{{Ledger: "default", Time: clock, Body: commands.Encode(commands.DeletePrefix{})}}
 	add := func(cs ...machine.Command) {
 		var encoded [][]byte
 		for _, c := range cs {
@@ -111,12 +117,38 @@ func history(random *rand.Rand, entries int) []sm.Entry {
 			ledger := ledgers[random.IntN(len(ledgers))]
 			cs = append(cs, machine.Command{
 				Ledger: ledger, Time: clock, Actor: "test", Reason: fmt.Sprint(len(all)),
-				Body: randomBody(random, ledger),
+				Body: randomOrder(random, ledger),
 			})
+			if random.IntN(4) == 0 { // asked again: at once, in another entry, or much later
+				again := sent[random.IntN(len(sent))]
+				again.Time = clock
+				if random.IntN(50) == 0 {
+					again.Time += event.RequestKept
+				}
+				cs = append(cs, again)
+			}
+			sent = append(sent, cs[len(cs)-1])
+			if random.IntN(3) > 0 {
+				sent = sent[max(0, len(sent)-40):]
+			}
 		}
 		add(cs...)
 	}
 	return all
+}
+
+// randomOrder writes a random command for any version; where that knows idempotency keys, it mostly has one.
+func randomOrder(random *rand.Rand, ledger string) []byte {
+	body := randomBody(random, ledger)
+	o, err := commands.Decode(body)
+	if err != nil {
+		return body // nonsense
+	}
+	o.Version = 1 + random.Uint32N(commands.Version)
+	if o.Version >= commands.VersionKeys && random.IntN(4) > 0 {
+		o.Key = fmt.Sprintf("key-%d", random.IntN(100)) // some are used twice
+	}
+	return o.Encode()
 }
 
 func randomBody(random *rand.Rand, ledger string) []byte {
@@ -183,6 +215,11 @@ func TestDeterminism(t *testing.T) {
 	t.Logf("%d entries, %d bytes of state, SHA-256 %x", len(entries), len(want), sha256.Sum256(want))
 	same := func(t *testing.T, r *replica) {
 		t.Helper()
+		for i, reply := range r.replies {
+			if !bytes.Equal(reply, reference.replies[i]) {
+				t.Errorf("entry %d was answered with %x, and by the reference with %x", i, reply, reference.replies[i])
+			}
+		}
 		if got := r.snapshot(); !bytes.Equal(got, want) {
 			t.Errorf("the state differs: %d bytes, %d wanted; first difference at byte %d", len(got), len(want), firstDifference(got, want))
 		}

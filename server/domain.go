@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/machine"
@@ -19,20 +21,28 @@ var (
 
 // Decide implements machine.Domain.
 func (Domain) Decide(rows store.Reader, at machine.Situation, body []byte) machine.Decision {
-	command, err := commands.Decode(body)
+	order, err := commands.Decode(body)
+	if errors.Is(err, commands.ErrVersion) {
+		panic(&store.Fault{Op: "decide a command", Err: err}) // the replica stops: to skip it would be to differ
+	}
 	if err != nil {
 		return refuse(&commands.Rejection{Code: commands.CodeUnknownCommand, Message: err.Error()})
 	}
-	decision, rejection := commands.Decide(projections.NewView(rows, at.Head), commands.Situation{
-		Ledger: at.Ledger, Now: at.Now, ReadBytes: at.ReadBytes,
-	}, command)
+	view := projections.NewView(rows, at.Head)
+	decision, rejection := commands.Decide(view, commands.Situation{
+		Ledger: at.Ledger, Now: at.Now, Asked: at.Asked, ReadBytes: at.ReadBytes,
+		Past: func(r event.Revision) commands.State { return view.At(r) },
+	}, order)
 	if rejection != nil {
 		return refuse(rejection)
 	}
-	return machine.Decision{Events: decision.Events, Skip: decision.Skip, Read: decision.BytesRead, Reply: func(commit event.Revision) []byte {
+	reply := func(commit event.Revision) []byte {
 		decision.Answer.Resolve(commit)
 		return commands.EncodeReply(decision.Answer, nil)
-	}}
+	}
+	return machine.Decision{
+		Events: decision.Events, Skip: decision.Skip, Request: decision.Request, Read: decision.BytesRead, Reply: reply,
+	}
 }
 
 func refuse(r *commands.Rejection) machine.Decision {

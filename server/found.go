@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/gateway"
 )
 
@@ -36,6 +37,7 @@ type hello struct {
 	Expects  string    `json:"expects,omitempty"` // the founders, as its configuration has them
 	Cluster  string    `json:"cluster,omitempty"` // empty while it belongs to none
 	Groups   uint64    `json:"groups,omitempty"`
+	Version  uint32    `json:"version,omitempty"` // of the decisions, which it knows
 	Founders []founder `json:"founders,omitempty"`
 }
 
@@ -43,7 +45,7 @@ func (s *Server) hello() hello {
 	founders, _ := s.config.founders() // which were checked when it started
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return hello{Name: s.config.Name, Nonce: s.nonce, Expects: listOf(founders), Cluster: s.identity.Cluster, Groups: s.identity.Groups, Founders: s.identity.Founders}
+	return hello{Name: s.config.Name, Nonce: s.nonce, Expects: listOf(founders), Cluster: s.identity.Cluster, Groups: s.identity.Groups, Version: commands.Version, Founders: s.identity.Founders}
 }
 
 // listOf writes founders as --bootstrap does, in one order.
@@ -103,7 +105,7 @@ func (s *Server) belong(ctx context.Context) error {
 	case s.config.Join != "":
 		return s.join(ctx, strings.Split(s.config.Join, ","), "/v1/_system/members/"+s.config.Name)
 	case founders == nil:
-		return s.found([]founder{{Name: s.config.Name, Nonce: nonce, Replica: 1, Raft: s.raftAddress()}})
+		return s.found([]founder{{Name: s.config.Name, Nonce: nonce, Replica: 1, Raft: s.raftAddress(), Version: commands.Version}})
 	}
 	return s.meet(ctx, founders)
 }
@@ -162,11 +164,11 @@ func (s *Server) meetOnce(ctx context.Context, founders []founder) (met, error) 
 	complete := slices.Clone(founders)
 	for i, f := range founders {
 		if f.Name == s.config.Name {
-			complete[i].Nonce = s.nonce
+			complete[i].Nonce, complete[i].Version = s.nonce, commands.Version
 			continue
 		}
 		var h hello
-		if err := s.ask(ctx, f.Raft, http.MethodGet, pathHello, nil, &h); err != nil {
+		if err := s.ask(ctx, f.Raft, http.MethodGet, pathHello, nil, &h); err != nil || h.Nonce == "" { // it does not know itself yet
 			missing = append(missing, f.Name)
 			continue
 		}
@@ -179,7 +181,7 @@ func (s *Server) meetOnce(ctx context.Context, founders []founder) (met, error) 
 		if h.Expects != listOf(founders) {
 			return "", fmt.Errorf("bootstrap: server %q was started with %q and this one with %q: they must be the same", f.Name, h.Expects, listOf(founders))
 		}
-		complete[i].Nonce = h.Nonce
+		complete[i].Nonce, complete[i].Version = h.Nonce, h.Version
 	}
 	if len(missing) == 0 && founders[0].Name == s.config.Name {
 		return metCluster, s.found(complete)
@@ -210,6 +212,8 @@ type joinRequest struct {
 	Raft  string `json:"raft"`
 	Nonce string `json:"nonce"`
 	Voter bool   `json:"voter"`
+	// Version is that of the decisions, which the server knows.
+	Version uint32 `json:"version"`
 }
 
 type joinAnswer struct {
@@ -224,7 +228,7 @@ func (s *Server) join(ctx context.Context, servers []string, path string) error 
 	if path != pathJoin {
 		method, name = http.MethodPut, "" // it stands in the path
 	}
-	request := joinRequest{Name: name, Raft: s.raftAddress(), Nonce: s.nonce, Voter: !s.config.NonVoter}
+	request := joinRequest{Name: name, Raft: s.raftAddress(), Nonce: s.nonce, Voter: !s.config.NonVoter, Version: commands.Version}
 	var failures error
 	for i := 0; ; i++ {
 		var a joinAnswer

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/log/store"
 )
 
@@ -25,6 +26,8 @@ type identity struct {
 	Replica uint64 `json:"replica"` // its number in every Raft group
 	Raft    string `json:"raft"`    // HOST:PORT under which the groups know it
 	Groups  uint64 `json:"groups"`
+	// Version is the highest version of the decisions that the cluster is known to have come to.
+	Version uint32 `json:"version,omitempty"`
 	// Founders are the servers that the cluster began with; none where this one joined it later.
 	Founders []founder `json:"founders,omitempty"`
 	// Restored is where the data came from, where that is a snapshot.
@@ -37,6 +40,7 @@ type founder struct {
 	Nonce   string `json:"nonce"`
 	Replica uint64 `json:"replica"`
 	Raft    string `json:"raft"`
+	Version uint32 `json:"version,omitempty"` // of the decisions, which it knows
 }
 
 // replicas are the founders' addresses by number, as Raft wants them.
@@ -134,6 +138,9 @@ func randomID() (string, error) {
 
 // check refuses what the configuration says otherwise than the folder: the groups' logs hold the old.
 func (id identity) check(c *Config) error {
+	if id.Version > commands.Version {
+		return errTooOld(c.Data, id.Version)
+	}
 	if c.Groups != 0 && c.Groups != id.Groups {
 		return fmt.Errorf("groups %d: the data in %s was made with %d, which cannot be changed", c.Groups, c.Data, id.Groups)
 	}

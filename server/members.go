@@ -70,7 +70,7 @@ func (s *Server) Groups(ctx context.Context) ([]gateway.Group, error) {
 func (s *Server) takeIn(ctx context.Context, q joinRequest) (joinAnswer, error) {
 	answer, err := s.Submit(ctx, event.System, gateway.Request{
 		Reason:  "the server joined",
-		Command: commands.AddMember{Name: q.Name, Address: q.Raft, Nonce: q.Nonce, Voter: q.Voter},
+		Command: commands.AddMember{Name: q.Name, Address: q.Raft, Nonce: q.Nonce, Voter: q.Voter, Version: q.Version},
 	})
 	if err != nil {
 		return joinAnswer{}, err

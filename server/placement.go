@@ -84,6 +84,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if _, err := s.Submit(ctx, event.System, gateway.Request{Command: commands.CreateNamespace{Namespace: event.Default}}); err != nil {
 		return err
 	}
+	if err := s.raiseVersion(ctx); err != nil {
+		return err
+	}
 	var namespaces []event.Namespace
 	var shown event.Revision
 	err = s.View(ctx, event.System, gateway.ReadOptions{}, func(v gateway.View) error {
@@ -103,8 +106,11 @@ func (s *Server) bootstrap(ctx context.Context) error {
 // are there already, or were removed since, are refused, which is as it should be.
 func (s *Server) enrol(ctx context.Context) error {
 	for _, f := range s.identity.Founders {
+		if f.Replica == s.identity.Replica {
+			f.Version = commands.Version // it may have another binary than when it founded
+		}
 		_, err := s.submit(ctx, systemGroup, event.System, gateway.Request{Command: commands.AddMember{
-			Name: f.Name, Address: f.Raft, Nonce: f.Nonce, Voter: true, Replica: f.Replica,
+			Name: f.Name, Address: f.Raft, Nonce: f.Nonce, Voter: true, Replica: f.Replica, Version: f.Version,
 		}})
 		var refused *commands.Rejection
 		if err != nil && !(errors.As(err, &refused) && refused.Code == commands.CodeMemberExists) {
@@ -121,6 +127,9 @@ func (s *Server) adopt(ctx context.Context) (bool, error) {
 		return false, nil //nolint:nilerr // no ledger means that there is nothing to adopt
 	}
 	if err := s.learnCluster(ctx); err != nil {
+		return false, err
+	}
+	if err := s.learnVersion(); err != nil {
 		return false, err
 	}
 	var namespaces []event.Namespace
@@ -229,8 +238,11 @@ func (s *Server) followSystem(ctx context.Context, from event.Revision) {
 			return
 		}
 		for _, e := range events {
-			if b, ok := e.Body.(event.NamespaceCreated); ok {
+			switch b := e.Body.(type) {
+			case event.NamespaceCreated:
 				s.openUntilDone(ctx, event.Namespace{Name: b.Namespace, Group: b.Group, Revision: e.Commit})
+			case event.ClusterVersion, event.MemberVersion, event.MemberRemoved:
+				s.followVersion(ctx)
 			}
 		}
 	}

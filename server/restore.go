@@ -124,7 +124,7 @@ func build(ctx context.Context, c *Config, f *os.File, info SnapshotInfo, jump e
 	if id.Raft, err = fixPort(c.advertised()); err != nil {
 		return err
 	}
-	id.Founders = []founder{{Name: id.Name, Nonce: id.Nonce, Replica: id.Replica, Raft: id.Raft}}
+	id.Founders = []founder{{Name: id.Name, Nonce: id.Nonce, Replica: id.Replica, Raft: id.Raft, Version: commands.Version}}
 	return id.write(c.Data) // this syncs the folder too
 }
 

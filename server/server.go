@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/dns"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/gateway/notify"
@@ -45,7 +46,8 @@ type Server struct {
 	http      *http.Server
 	metrics   *metrics
 	endpoints Endpoints
-	ready     atomic.Bool // everything listens and every view has caught up once
+	version   atomic.Uint32 // of the cluster's decisions, for which commands are written
+	ready     atomic.Bool   // everything listens and every view has caught up once
 
 	following context.Context // ends with the server: whatever follows a ledger ends then
 	stop      context.CancelFunc
@@ -78,6 +80,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		config: c, lock: lock, placement: newPlacement(), names: names.New(),
 		failed: make(chan error, 1), admitted: map[string]bool{},
 	}
+	s.version.Store(commands.VersionFirst)
 	s.metrics, s.compares = newMetrics(s), newComparer(s)
 	s.following, s.stop = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {

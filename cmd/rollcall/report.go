@@ -48,10 +48,10 @@ func advice(err error) string {
 	switch {
 	case errors.As(err, &parse):
 		return "Try: " + strings.TrimSpace(commandOf(parse)+" --help")
-	case errors.As(err, &unreachable):
-		return "Is a server running there? Start one with \"rollcall serve\", or name one with --server or ROLLCALL_SERVER."
 	case errors.Is(err, client.ErrOutcomeUnknown):
 		return "Read what is there before you try again: the change may have been made."
+	case errors.As(err, &unreachable):
+		return "Is a server running there? Start one with \"rollcall serve\", or name one with --server or ROLLCALL_SERVER."
 	case errors.Is(err, context.DeadlineExceeded):
 		return "Give it more time with --timeout."
 	case errors.As(err, &p):

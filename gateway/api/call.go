@@ -24,6 +24,7 @@ const (
 	headerRevision  = "Rollcall-Revision"
 	headerStaleness = "Rollcall-Staleness"
 	headerReason    = "Rollcall-Reason"
+	headerKey       = "Idempotency-Key"
 )
 
 // jsonBytesMax bounds a body that is JSON: a transaction's 2 MiB, with room for base64, escapes and names.
@@ -201,6 +202,14 @@ func (c *call) submit(namespace string, command commands.Command) (commands.Answ
 				"%s %.40q: at most %d bytes of UTF-8 without control characters", headerReason, request.Reason, event.ReasonBytesMax)
 		}
 	}
+	key, given, err := c.single(headerKey)
+	if err != nil {
+		return commands.Answer{}, err
+	}
+	if r := commands.ValidateKeyOf(key); given && r != nil {
+		return commands.Answer{}, r
+	}
+	request.Key = key
 	return c.api.Backend.Submit(c.ctx, namespace, request)
 }
 

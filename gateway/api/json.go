@@ -120,7 +120,7 @@ func (w *walker) value(t reflect.Type) error {
 		return err
 	case reflect.Bool:
 		return w.literal(first, "tf", "true or false", func(s string) error { _, err := strconv.ParseBool(s); return err })
-	case reflect.Uint16, reflect.Uint64:
+	case reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		most := uint64(1)<<(t.Bits()-1)<<1 - 1
 		return w.literal(first, "-0123456789", fmt.Sprintf("a whole number from 0 to %d", most), func(s string) error {
 			_, err := strconv.ParseUint(s, 10, t.Bits())

@@ -26,7 +26,7 @@ func memberOperations() []operation {
 			{status: 201, about: "It is new", headers: []string{"ETag"}, as: asJSON[added]()},
 		},
 		refusals: []commands.Code{
-			commands.CodeInvalidMember, commands.CodeMemberExists, gateway.CodeInvalidJSON, gateway.CodeUnknownField,
+			commands.CodeInvalidMember, commands.CodeMemberExists, commands.CodeUnsupportedVersion, gateway.CodeInvalidJSON, gateway.CodeUnknownField,
 			commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody,
 		},
 		handle: putMember,
@@ -79,6 +79,8 @@ type newMember struct {
 	Raft  string `json:"raft" doc:"HOST:PORT of its Raft listener"`
 	Nonce string `json:"nonce,omitempty" doc:"What its data folder was made with; a server makes it up"`
 	Voter bool   `json:"voter,omitempty" doc:"It is to vote, once it has caught up"`
+	// Version is the version of the decisions that it knows.
+	Version uint32 `json:"version,omitempty" doc:"The version of the decisions that its binary knows"`
 }
 
 // added is the answer to the adding of a server: what it needs to know.
@@ -151,7 +153,7 @@ func putMember(c *call) error {
 		return err
 	}
 	answer, err := c.submit(event.System, commands.AddMember{
-		Name: c.param("name"), Address: given.Raft, Nonce: given.Nonce, Voter: given.Voter,
+		Name: c.param("name"), Address: given.Raft, Nonce: given.Nonce, Voter: given.Voter, Version: given.Version,
 	})
 	if err != nil {
 		return err

@@ -92,6 +92,10 @@ func (op *operation) complete() {
 		op.headers = append(op.headers, header{
 			headerReason,
 			"Why, in the writer's words; it is kept on the events. At most 1024 bytes of UTF-8 without control characters",
+		}, header{
+			headerKey,
+			"A name for this change, at most 128 printable ASCII characters, and another one for each: the same request with the same key, " +
+				"made again within ten minutes, gets the first answer and changes nothing. One that was refused or had nothing to change is decided anew",
 		})
 	} else if !op.stream {
 		op.query = append(op.query, reading...)
@@ -124,7 +128,7 @@ var everywhere = []commands.Code{
 var (
 	everyWrite = []commands.Code{
 		commands.CodeBusy, gateway.CodeOutcomeUnknown, gateway.CodeReservedNamespace, gateway.CodeCrossOrigin,
-		gateway.CodeInvalidHeader,
+		gateway.CodeInvalidHeader, commands.CodeInvalidRequestKey, commands.CodeRequestKeyReused, gateway.CodeVersionNotReached,
 	}
 	everyRead = []commands.Code{gateway.CodeInvalidRevision, gateway.CodeRevisionNotSeen}
 )

@@ -138,6 +138,9 @@ func (b *Backend) Submit(ctx context.Context, namespace string, r gateway.Reques
 	if rejection := commands.Validate(r.Command); rejection != nil {
 		return commands.Answer{}, rejection
 	}
+	if rejection := commands.ValidateKeyOf(r.Key); r.Key != "" && rejection != nil {
+		return commands.Answer{}, rejection
+	}
 	if err := b.faults.Submit; err != nil {
 		return commands.Answer{}, err
 	}
@@ -182,20 +185,22 @@ func (b *Backend) mustDecide(namespace string, c commands.Command) {
 // decide takes the way of a real command: through its bytes, the decision, the events' bytes, the fold, and the
 // bytes of the reply. So nothing is shared with the caller, and what those bytes cannot hold shows here too.
 func (b *Backend) decide(namespace string, r gateway.Request) (commands.Answer, error) {
-	command, err := commands.Decode(commands.Encode(r.Command))
+	order, err := commands.Decode(commands.Order{Version: commands.Version, Key: r.Key, Command: r.Command}.Encode())
 	if err != nil {
 		return commands.Answer{}, err
 	}
 	l := b.ledgers[namespace]
 	now := max(event.Time(b.now.UnixNano()), l.time())
-	decision, rejection := commands.Decide(projections.NewView(l.at(l.head()), l.head()), commands.Situation{
-		Ledger: namespace, Now: now, ReadBytes: event.TxnReadBytesMax,
-	}, command)
+	view := projections.NewView(l.at(l.head()), l.head())
+	decision, rejection := commands.Decide(view, commands.Situation{
+		Ledger: namespace, Now: now, Asked: event.Time(b.now.UnixNano()), ReadBytes: event.TxnReadBytesMax,
+		Past: func(r event.Revision) commands.State { return view.At(r) },
+	}, order)
 	if decision.Skip > 0 {
-		return commands.Answer{}, fmt.Errorf("%T: revisions do not jump in this backend", command)
+		return commands.Answer{}, fmt.Errorf("%T: revisions do not jump in this backend", r.Command)
 	}
 	if rejection == nil && len(decision.Events) > 0 {
-		l.commit(now, r, decision.Events)
+		l.commit(now, r, decision)
 	}
 	decision.Answer.Resolve(l.head())
 	answer, rejection, err := commands.DecodeReply(commands.EncodeReply(decision.Answer, rejection))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
@@ -51,12 +52,14 @@ func (l *ledger) revisionAt(t event.Time) event.Revision {
 func (l *ledger) at(r event.Revision) rows { return rows{ledger: l, revision: r} }
 
 // commit records events and folds them.
-func (l *ledger) commit(now event.Time, r gateway.Request, bodies []event.Body) {
-	commit := l.head() + event.Revision(len(bodies))
-	for _, body := range bodies {
-		e, err := event.DecodeCanonical(event.Append(nil, event.Event{
-			Revision: l.head() + 1, Commit: commit, Time: now, Actor: r.Actor, Reason: r.Reason, Body: body,
-		}))
+func (l *ledger) commit(now event.Time, r gateway.Request, d commands.Decision) {
+	commit := l.head() + event.Revision(len(d.Events))
+	for i, body := range d.Events {
+		e := event.Event{Revision: l.head() + 1, Commit: commit, Time: now, Actor: r.Actor, Reason: r.Reason, Body: body}
+		if i == 0 {
+			e.Request = d.Request
+		}
+		e, err := event.DecodeCanonical(event.Append(nil, e))
 		if err != nil {
 			panic(err) // an event that has no bytes: a real server could not write it either
 		}
@@ -81,6 +84,9 @@ func (r rows) Get(t store.Table, key []byte) ([]byte, bool) {
 	row := r.find(t, string(key))
 	return bytes.Clone(row), row != nil
 }
+
+// At implements store.Reader.
+func (r rows) At(commit event.Revision) store.Reader { return r.ledger.at(min(commit, r.revision)) }
 
 func (r rows) find(t store.Table, key string) []byte {
 	table := r.ledger.tables[t]

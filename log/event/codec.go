@@ -18,6 +18,7 @@ import (
 //	5 actor     text, left out when empty
 //	6 reason    text, left out when empty
 //	7 body      map, by kind; its fields are documented on the body's Go type
+//	8 request   map, left out where there was no idempotency key
 //
 // They are what the Merkle tree hashes, so the same event has the same bytes on every replica and in every
 // version of the binary.
@@ -29,6 +30,7 @@ type wire struct {
 	Actor    string          `cbor:"5,keyasint,omitempty"`
 	Reason   string          `cbor:"6,keyasint,omitempty"`
 	Body     cbor.RawMessage `cbor:"7,keyasint"`
+	Request  *Request        `cbor:"8,keyasint,omitempty"`
 }
 
 // ErrMalformed is why bytes are not an event of any version that this binary knows.
@@ -67,7 +69,7 @@ func Append(dst []byte, e Event) []byte {
 	if err == nil {
 		w := wire{
 			Kind: e.Body.Kind(), Revision: e.Revision, Commit: e.Commit, Time: e.Time,
-			Actor: e.Actor, Reason: e.Reason, Body: body,
+			Actor: e.Actor, Reason: e.Reason, Body: body, Request: e.Request,
 		}
 		buf := bytes.NewBuffer(dst)
 		if err = encMode.NewEncoder(buf).Encode(w); err == nil {
@@ -90,7 +92,7 @@ func Decode(b []byte) (Event, error) {
 		return Event{}, fmt.Errorf("%w: revision %d: %w", ErrMalformed, w.Revision, err)
 	}
 	return Event{
-		Revision: w.Revision, Commit: w.Commit, Time: w.Time, Actor: w.Actor, Reason: w.Reason, Body: body,
+		Revision: w.Revision, Commit: w.Commit, Time: w.Time, Actor: w.Actor, Reason: w.Reason, Request: w.Request, Body: body,
 	}, nil
 }
 
@@ -129,6 +131,10 @@ func decodeBody(k Kind, raw []byte) (Body, error) {
 		return unmarshal[MemberRemoved](raw)
 	case KindNamespaceRestored:
 		return unmarshal[NamespaceRestored](raw)
+	case KindMemberVersion:
+		return unmarshal[MemberVersion](raw)
+	case KindClusterVersion:
+		return unmarshal[ClusterVersion](raw)
 	}
 	return nil, fmt.Errorf("kind %d is not known to this version", k)
 }

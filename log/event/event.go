@@ -26,6 +26,9 @@ type Event struct {
 	Actor string
 	// Reason is why, in the actor's words, like a commit message; empty when none was given.
 	Reason string
+	// Request names the request that the commit answers, where whoever made it gave it an idempotency key. Only the
+	// first event of a commit has it.
+	Request *Request
 	// Body is what happened.
 	Body Body
 }
@@ -60,4 +63,7 @@ const (
 	KindMemberPromoted    Kind = 921
 	KindMemberRemoved     Kind = 922
 	KindNamespaceRestored Kind = 910
+	KindMemberVersion     Kind = 923
+
+	KindClusterVersion Kind = 940
 )

@@ -50,7 +50,17 @@ func samples() map[string]event.Event {
 		"namespace-restored-least": {Revision: 3, Commit: 3, Body: event.NamespaceRestored{
 			Namespace: "b", Cluster: "c", From: 1, Skipped: 1, FromCluster: "d", Snapshot: []byte{},
 		}},
+		"member-added-version": at(event.MemberAdded{Name: "a", Replica: 3, Address: "10.0.0.1:7601", Nonce: "00ff", Voter: true, Version: 2}),
+		"member-version":       at(event.MemberVersion{Name: "a", Replica: 3, Version: 2}),
+		"cluster-version":      at(event.ClusterVersion{Version: 2, Previous: 1}),
+		"request":              requested(at(event.KeyDeleted{Key: "app/db/url", Previous: 41})),
 	}
+}
+
+// requested is an event whose commit answers a request with an idempotency key.
+func requested(e event.Event) event.Event {
+	e.Request = &event.Request{Key: "5f3a", Fingerprint: bytes.Repeat([]byte{0xab}, 16), Version: 2}
+	return e
 }
 
 // TestGoldenBytes holds every kind of event against the bytes that it had when it was first shipped: they are hashed

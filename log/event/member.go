@@ -11,7 +11,10 @@ type Member struct {
 	// while nobody has come to take the place.
 	Nonce string
 	// Voter says that it is to vote, once it has caught up.
-	Voter    bool
+	Voter bool
+	// Version is the highest version of the decisions that the server knows; zero, which stands for 1, where it never
+	// said.
+	Version  uint32
 	Revision Revision // the commit that last changed it
 }
 
@@ -22,6 +25,8 @@ type MemberAdded struct {
 	Address string `cbor:"3,keyasint"`
 	Nonce   string `cbor:"4,keyasint,omitempty"`
 	Voter   bool   `cbor:"5,keyasint,omitempty"`
+	// Version is the highest version of the decisions that the server knows.
+	Version uint32 `cbor:"6,keyasint,omitempty"`
 }
 
 // Kind implements Body.

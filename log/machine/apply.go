@@ -86,7 +86,7 @@ func (a *applying) command(c Command, readBytes int) (Decision, event.Revision) 
 	now := max(c.Time, l.Head.Time)
 	rows := a.batch.Ledger(l.ID)
 	decision := a.machine.config.Domain.Decide(rows, Situation{
-		Ledger: c.Ledger, Head: l.Head.Revision, Now: now, ReadBytes: readBytes,
+		Ledger: c.Ledger, Head: l.Head.Revision, Now: now, Asked: c.Time, ReadBytes: readBytes,
 	}, c.Body)
 	if len(decision.Events) == 0 {
 		return decision, l.Head.Revision
@@ -104,6 +104,9 @@ func (a *applying) command(c Command, readBytes int) (Decision, event.Revision) 
 		e := event.Event{
 			Revision: before + event.Revision(i) + 1, Commit: commit, Time: now,
 			Actor: c.Actor, Reason: c.Reason, Body: body,
+		}
+		if i == 0 {
+			e.Request = decision.Request
 		}
 		a.append(l, e)
 		a.machine.config.Domain.Fold(rows, e)

@@ -32,6 +32,7 @@ type Situation struct {
 	Ledger string
 	Head   event.Revision // the ledger's last revision; zero while it is not open
 	Now    event.Time     // not before the ledger's last event
+	Asked  event.Time     // what the proposer's clock said
 	// ReadBytes is how much the command may read for its reply: what the commands before it in its entry have
 	// left. It depends on the entry alone, so it is the same on every replica.
 	ReadBytes int
@@ -43,6 +44,8 @@ type Decision struct {
 	Events []event.Body
 	// Skip is how many revisions to leave out before the first event. The Merkle tree counts on without a jump.
 	Skip event.Revision
+	// Request is what the first of the events remembers of the request that they answer; nil for nothing.
+	Request *event.Request
 	// Read is how many bytes the reply will hold of what was read.
 	Read int
 	// Reply makes what the caller is told, given the commit that the events got (the head's revision when there

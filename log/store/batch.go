@@ -94,10 +94,22 @@ type LedgerBatch struct {
 	key     []byte
 }
 
-// written is the newest version of a row in a batch.
+// written is a version of a row that the batch holds. Those before it in the same batch are kept too: how commits fall
+// into batches must not show, so what was replaced a moment ago is still the past for whoever asks for it.
 type written struct {
-	row    []byte // nil where deleted
 	commit event.Revision
+	row    []byte // nil where deleted
+	before *written
+}
+
+// at gives the version that a commit saw; ok is false where the batch holds none.
+func (w written) at(commit event.Revision) (row []byte, ok bool) {
+	for v := &w; v != nil; v = v.before {
+		if v.commit <= commit {
+			return v.row, true
+		}
+	}
+	return nil, false
 }
 
 // Begin says which commit the rows that are written next belong to.
@@ -139,22 +151,63 @@ func (w *LedgerBatch) write(t Table, key, row []byte) {
 		table = map[string]written{}
 		w.written[t] = table
 	}
-	if before, mine := table[string(key)]; mine && before.commit == w.commit {
-		w.sum = w.sum.Minus(w.batch.db.summer.of(w.key, before.row)) // one commit makes one version of a row: this replaces it
+	version := written{commit: w.commit, row: row}
+	if old, again := table[string(key)]; again && old.commit == w.commit {
+		version.before = old.before                               // within a commit only the last word counts
+		w.sum = w.sum.Minus(w.batch.db.summer.of(w.key, old.row)) // one commit makes one version of a row: this replaces it
+	} else if again {
+		replaced := old // a variable of its own, so that only what replaces something costs an allocation
+		version.before = &replaced
 	}
 	w.sum = w.sum.Plus(w.batch.db.summer.of(w.key, row))
-	table[string(key)] = written{row, w.commit}
+	table[string(key)] = version
 }
 
-// Scan implements Reader. Both sides are in key order and are merged.
+// At implements Reader. It sees what the batch has written, too.
+func (w *LedgerBatch) At(commit event.Revision) Reader {
+	return &past{batch: w, base: w.base.as(commit), at: commit}
+}
+
+// past is the rows as they were at a commit, which may be one in the batch.
+type past struct {
+	batch *LedgerBatch
+	base  *Rows // what was there before the batch, as of that commit
+	at    event.Revision
+}
+
+// At implements Reader.
+func (p *past) At(commit event.Revision) Reader { return p.batch.At(min(commit, p.at)) }
+
+// Get implements Reader.
+func (p *past) Get(t Table, key []byte) ([]byte, bool) {
+	if own, mine := p.batch.written[t][string(key)]; mine {
+		if row, ok := own.at(p.at); ok {
+			return row, row != nil
+		}
+	}
+	return p.base.Get(t, key)
+}
+
+// Scan implements Reader.
+func (p *past) Scan(t Table, prefix, from []byte) iter.Seq2[[]byte, []byte] {
+	return p.batch.scan(p.base, t, prefix, from, p.at)
+}
+
+// Scan implements Reader.
 func (w *LedgerBatch) Scan(t Table, prefix, from []byte) iter.Seq2[[]byte, []byte] {
+	return w.scan(w.base, t, prefix, from, math.MaxUint64)
+}
+
+// scan gives the rows as of a commit. Both sides, what the batch wrote and what was there before, are in key order and
+// are merged.
+func (w *LedgerBatch) scan(base *Rows, t Table, prefix, from []byte, at event.Revision) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
-		own := w.writtenFrom(t, prefix, from)
+		own := w.writtenFrom(t, prefix, from, at)
 		emit := func(key string) bool {
-			row := w.written[t][key].row
+			row, _ := w.written[t][key].at(at)
 			return row == nil || yield([]byte(key), row)
 		}
-		for key, row := range w.base.Scan(t, prefix, from) {
+		for key, row := range base.Scan(t, prefix, from) {
 			for len(own) > 0 && own[0] < string(key) {
 				if !emit(own[0]) {
 					return
@@ -176,10 +229,11 @@ func (w *LedgerBatch) Scan(t Table, prefix, from []byte) iter.Seq2[[]byte, []byt
 	}
 }
 
-func (w *LedgerBatch) writtenFrom(t Table, prefix, from []byte) []string {
+// writtenFrom gives the keys of the rows that the batch wrote up to a commit.
+func (w *LedgerBatch) writtenFrom(t Table, prefix, from []byte, at event.Revision) []string {
 	var keys []string
-	for key := range w.written[t] {
-		if bytes.HasPrefix([]byte(key), prefix) && key >= string(from) {
+	for key, own := range w.written[t] {
+		if _, ok := own.at(at); ok && bytes.HasPrefix([]byte(key), prefix) && key >= string(from) {
 			keys = append(keys, key)
 		}
 	}

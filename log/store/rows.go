@@ -16,12 +16,25 @@ type Rows struct {
 	db     *DB
 	ledger LedgerID
 	at     event.Revision
-	points iterator // positioned again for each Get; opened by the first
+	points *points
 	key    []byte
 }
 
+// points is an iterator that is positioned again for each Get; the first opens it. A reader and what At gives of it
+// share one.
+type points struct{ iterator }
+
 // Rows reads the rows of a ledger as of the commit at, or the last one before it.
-func (d *DB) Rows(l LedgerID, at event.Revision) *Rows { return &Rows{db: d, ledger: l, at: at} }
+func (d *DB) Rows(l LedgerID, at event.Revision) *Rows {
+	return &Rows{db: d, ledger: l, at: at, points: &points{}}
+}
+
+// At implements Reader.
+func (r *Rows) At(commit event.Revision) Reader { return r.as(commit) }
+
+func (r *Rows) as(commit event.Revision) *Rows {
+	return &Rows{db: r.db, ledger: r.ledger, at: min(commit, r.at), points: r.points}
+}
 
 // Close releases what the reader holds.
 func (r *Rows) Close() error {
@@ -34,7 +47,7 @@ func (r *Rows) Close() error {
 // Get implements Reader.
 func (r *Rows) Get(t Table, key []byte) ([]byte, bool) {
 	if r.points.Iterator == nil {
-		r.points = r.db.iter(&pebble.IterOptions{
+		r.points.iterator = r.db.iter(&pebble.IterOptions{
 			LowerBound: ledgerKey(prefixRows, r.ledger), UpperBound: successor(ledgerKey(prefixRows, r.ledger)),
 			UseL6Filters: true, // a decision often asks for a key that is not there yet: no table needs to be read for that
 		})

@@ -8,6 +8,8 @@ package store
 import (
 	"fmt"
 	"iter"
+
+	"github.com/rollcall/rollcall/log/event"
 )
 
 // Table numbers a set of rows inside a ledger. The numbers are part of the keys on disk: append only.
@@ -20,6 +22,7 @@ const (
 	TableNamespaces Table = 3
 	TableSystem     Table = 4
 	TableMembers    Table = 5
+	TableRequests   Table = 6
 )
 
 // Reader reads the rows of one ledger as they were at one commit.
@@ -33,6 +36,8 @@ type Reader interface {
 	// Scan yields the rows whose key starts with prefix, from the key from on (nil: from the first), in key
 	// order. Key and row are only valid until the next step.
 	Scan(t Table, prefix, from []byte) iter.Seq2[[]byte, []byte]
+	// At reads the same rows as they were at an earlier commit. It is valid as long as this reader is.
+	At(commit event.Revision) Reader
 }
 
 // Writer is what a fold writes through. Its reads see its own writes.

@@ -53,6 +53,11 @@ func TestRowsAtEveryCommit(t *testing.T) {
 				}
 				history = append(history, now)
 				compare(t, w, now, keys)
+				past := rapid.IntRange(0, len(history)-1).Draw(t, "past")
+				compare(t, w.At(event.Revision(past)), history[past], keys)
+				earlier := rapid.IntRange(0, past).Draw(t, "earlier")
+				compare(t, w.At(event.Revision(past)).At(event.Revision(earlier)), history[earlier], keys)
+				compare(t, w, now, keys) // what reads the past leaves the present as it was
 			}
 			if err := errors.Join(b.Commit(), b.Close()); err != nil {
 				t.Fatal(err)
@@ -60,6 +65,9 @@ func TestRowsAtEveryCommit(t *testing.T) {
 		}
 		for at, want := range history {
 			rows := db.Rows(1, event.Revision(at))
+			compare(t, rows, want, keys)
+			past := rapid.IntRange(0, at).Draw(t, "past")
+			compare(t, rows.At(event.Revision(past)), history[past], keys)
 			compare(t, rows, want, keys)
 			if err := rows.Close(); err != nil {
 				t.Fatal(err)

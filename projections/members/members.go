@@ -16,13 +16,17 @@ import (
 	"github.com/rollcall/rollcall/log/store"
 )
 
-// The keys of TableMembers: members by name, what was removed by replica, and the highest replica ever given.
+// The keys of TableMembers: members by name, what was removed by replica, the highest replica ever given, and the
+// version of the decisions that commands may be written for.
 const (
 	prefixMember  = 'm'
 	prefixRemoved = 'r'
 )
 
-var lastKey = []byte("last")
+var (
+	lastKey    = []byte("last")
+	versionKey = []byte("version")
+)
 
 // row is a member in the table.
 type row struct {
@@ -31,6 +35,7 @@ type row struct {
 	Nonce    string         `cbor:"3,keyasint,omitempty"`
 	Voter    bool           `cbor:"4,keyasint,omitempty"`
 	Revision event.Revision `cbor:"5,keyasint"`
+	Version  uint32         `cbor:"6,keyasint,omitempty"`
 }
 
 var encMode = func() cbor.EncMode {
@@ -45,7 +50,7 @@ var encMode = func() cbor.EncMode {
 func Fold(w store.Writer, e event.Event) {
 	switch b := e.Body.(type) {
 	case event.MemberAdded:
-		set(w, event.Member{Name: b.Name, Replica: b.Replica, Address: b.Address, Nonce: b.Nonce, Voter: b.Voter, Revision: e.Commit})
+		set(w, event.Member{Name: b.Name, Replica: b.Replica, Address: b.Address, Nonce: b.Nonce, Voter: b.Voter, Version: b.Version, Revision: e.Commit})
 		if b.Replica > LastReplica(w) {
 			w.Set(store.TableMembers, lastKey, binary.BigEndian.AppendUint64(nil, b.Replica))
 		}
@@ -58,17 +63,26 @@ func Fold(w store.Writer, e event.Event) {
 		if b.Namespace == event.System {
 			forget(w)
 		}
+	case event.MemberVersion:
+		if m, ok := Get(w, b.Name); ok {
+			m.Version, m.Revision = b.Version, e.Commit
+			set(w, m)
+		}
+	case event.ClusterVersion:
+		w.Set(store.TableMembers, versionKey, binary.AppendUvarint(nil, uint64(b.Version)))
 	case event.MemberRemoved:
 		w.Delete(store.TableMembers, memberKey(b.Name))
 		w.Set(store.TableMembers, removedKey(b.Replica), []byte(b.Name))
 	}
 }
 
-// forget empties the view: after a restore the groups are new ones, in which no server has had a number yet.
+// forget empties the view of servers: after a restore the groups are new ones, in which no server has had a number yet.
 func forget(w store.Writer) {
 	var keys [][]byte
 	for key := range w.Scan(store.TableMembers, nil, nil) {
-		keys = append(keys, bytes.Clone(key))
+		if !bytes.Equal(key, versionKey) { // what the ledger holds was decided for that version
+			keys = append(keys, bytes.Clone(key))
+		}
 	}
 	for _, key := range keys {
 		w.Delete(store.TableMembers, key)
@@ -76,7 +90,7 @@ func forget(w store.Writer) {
 }
 
 func set(w store.Writer, m event.Member) {
-	b, err := encMode.Marshal(row{Replica: m.Replica, Address: m.Address, Nonce: m.Nonce, Voter: m.Voter, Revision: m.Revision})
+	b, err := encMode.Marshal(row{Replica: m.Replica, Address: m.Address, Nonce: m.Nonce, Voter: m.Voter, Revision: m.Revision, Version: m.Version})
 	if err != nil {
 		panic(fmt.Sprintf("encode member %q: %v", m.Name, err)) // plain fields always encode
 	}
@@ -94,7 +108,7 @@ func decode(name string, b []byte) event.Member {
 	if err := cbor.Unmarshal(b, &r); err != nil {
 		panic(&store.Fault{Op: "decode a row", Err: fmt.Errorf("the row of member %q: %w", name, err)})
 	}
-	return event.Member{Name: name, Replica: r.Replica, Address: r.Address, Nonce: r.Nonce, Voter: r.Voter, Revision: r.Revision}
+	return event.Member{Name: name, Replica: r.Replica, Address: r.Address, Nonce: r.Nonce, Voter: r.Voter, Revision: r.Revision, Version: r.Version}
 }
 
 // Get gives one member.
@@ -135,4 +149,14 @@ func LastReplica(r store.Reader) uint64 {
 		return 0
 	}
 	return binary.BigEndian.Uint64(b)
+}
+
+// ClusterVersion is the version of the decisions that commands may be written for. A cluster begins with 1.
+func ClusterVersion(r store.Reader) uint32 {
+	b, ok := r.Get(store.TableMembers, versionKey)
+	if !ok {
+		return 1
+	}
+	n, _ := binary.Uvarint(b)
+	return uint32(n)
 }
