@@ -324,6 +324,13 @@ func (s *Server) fail(err error) {
 // How long Close waits for requests that are under way.
 const drainTime = 5 * time.Second
 
+// within gives a step of the stop a time of its own, so that one that is slow takes nothing from the next.
+func within(limit time.Duration, step func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	step(ctx)
+}
+
 // Close stops the server: no new requests, then those under way, then what follows the ledgers, then Raft. What was
 // acknowledged is durable already.
 func (s *Server) Close() error {
@@ -334,20 +341,20 @@ func (s *Server) Close() error {
 			errs = append(errs, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
-	defer cancel()
 	if s.log != nil {
-		s.handOver(ctx)
+		within(handOverTime, s.handOver)
 	}
 	s.stop() // live streams end, other requests do not depend on it
 	if s.http != nil {
-		if err := s.http.Shutdown(ctx); err != nil {
-			s.config.Logger.Warn("some requests did not end in time and were cut off", "waited", drainTime, "error", err)
-			errs = append(errs, s.http.Close())
-		}
+		within(drainTime, func(ctx context.Context) {
+			if err := s.http.Shutdown(ctx); err != nil {
+				s.config.Logger.Warn("some requests did not end in time and were cut off", "waited", drainTime, "error", err)
+				errs = append(errs, s.http.Close())
+			}
+		})
 	}
 	if s.dns != nil {
-		errs = append(errs, s.dns.Shutdown(ctx))
+		within(drainTime, func(ctx context.Context) { errs = append(errs, s.dns.Shutdown(ctx)) })
 	}
 	if s.notify != nil {
 		s.notify.Close()
