@@ -24,7 +24,7 @@ import (
 
 const quarantineFile = "quarantine.json"
 
-// handOverTime is how long a server that is put in quarantine may take for letting others lead.
+// handOverTime is how long a server that stops, or is put in quarantine, may take for letting others lead.
 const handOverTime = 2 * time.Second
 
 // quarantine is why a server does not answer.
