@@ -7,7 +7,10 @@ PKG     ?= ./...
 BENCH   ?= .
 COUNT   ?= 10
 TIME    ?= 10s
+DURATION ?= 10m
 BASE    ?= main
+SEED    ?= 0
+SERVERS ?= 3
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
@@ -94,6 +97,10 @@ run: build ## Start one server, with its data in ./rollcall-data
 .PHONY: cluster
 cluster: build ## Start three servers on loopback, with their data in ./bin/cluster
 	./test/cluster/cluster.sh
+
+.PHONY: chaos
+chaos: ## Break a cluster of SERVERS for DURATION, with the chances of SEED (0: new ones), and judge it
+	$(GO) test ./test/chaos -count 1 -v -timeout 0 -all -duration $(DURATION) -seed $(SEED) -servers $(SERVERS)
 
 .PHONY: demo
 demo: build ## Show in a minute what Rollcall does, and fail where it does not

@@ -17,6 +17,7 @@ import (
 	"github.com/lni/dragonboat/v4/raftpb"
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
+	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/machine"
 	"github.com/rollcall/rollcall/log/store"
@@ -107,7 +108,8 @@ func (g *group) start(c Config, host *dragonboat.NodeHost) error {
 		IsNonVoting: !voter,
 		ReplicaID:   c.Replica, ShardID: g.id,
 		ElectionRTT: electionTicks, HeartbeatRTT: heartbeatTicks, CheckQuorum: true, PreVote: true,
-		SnapshotEntries: snapshotEntries, CompactionOverhead: compactionOverhead,
+		SnapshotEntries:     fault.Value(fault.SnapshotEntries, snapshotEntries),
+		CompactionOverhead:  fault.Value(fault.CompactionOverhead, compactionOverhead),
 		OrderedConfigChange: true,
 		// A group that nobody has asked anything of for a while (10 election timeouts) sends no heartbeats until somebody
 		// does. Who leads it may die unnoticed meanwhile: see Log.Wake.

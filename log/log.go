@@ -20,6 +20,7 @@ import (
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
 
+	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/machine"
 	"github.com/rollcall/rollcall/log/store"
@@ -175,7 +176,7 @@ func hostConfig(c Config, leaders leaderListener) config.NodeHostConfig {
 	const workers = 4
 	logdb := config.GetTinyMemLogDBConfig()
 	logdb.Shards = workers
-	return config.NodeHostConfig{
+	host := config.NodeHostConfig{
 		NodeHostDir:       c.raftDir(),
 		RTTMillisecond:    uint64(c.Tick / time.Millisecond),
 		RaftAddress:       c.Address,
@@ -190,6 +191,10 @@ func hostConfig(c Config, leaders leaderListener) config.NodeHostConfig {
 			},
 		},
 	}
+	if fault.On {
+		host.SystemEventListener = compactions{}
+	}
+	return host
 }
 
 // deployment is the number that Dragonboat puts on its messages and looks for on those of others.

@@ -12,6 +12,7 @@ import (
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/raftio"
 
+	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/log/store"
 )
 
@@ -68,7 +69,7 @@ func (l *Log) NoteVotes() {
 		return
 	}
 	for id, voters := range l.Voters() {
-		if g := l.groups[id]; !g.votes.Load() && slices.Contains(voters, g.replica) {
+		if g := l.groups[id]; !g.votes.Load() && slices.Contains(voters, g.replica) && g.snapshotVotes() {
 			if err := g.noteVoter(); err != nil {
 				l.logger.Error("cannot remember that this server votes", "group", g.id, "error", err)
 			}
@@ -118,6 +119,8 @@ func (l *Log) change(group uint64, do func(*dragonboat.NodeHost) error) error {
 	if err != nil {
 		return err
 	}
+	fault.Point(fault.MemberBefore)
+	defer fault.Point(fault.MemberAfter)
 	return membershipError(do(g.host))
 }
 
@@ -174,6 +177,7 @@ func (l *Log) Transfer(group, to uint64) error {
 	if err != nil {
 		return err
 	}
+	fault.Point(fault.TransferBefore)
 	if err := g.host.RequestLeaderTransfer(group, to); err != nil {
 		return fmt.Errorf("have replica %d lead group %d: %w", to, group, err)
 	}
@@ -206,8 +210,19 @@ func (g *group) wasVoter(c Config) (bool, error) {
 	return err == nil, err
 }
 
+// snapshotVotes tells whether the snapshot that Raft's log begins with shows this replica as a voter.
+func (g *group) snapshotVotes() bool {
+	reader, err := g.host.GetLogReader(g.id)
+	if err != nil {
+		return false // asked again before long
+	}
+	_, votes := reader.Snapshot().Membership.Addresses[g.replica]
+	return votes
+}
+
 // noteVoter remembers that this replica votes. The promotion itself is an entry in Raft's log, which makes a voter of
-// a replica that starts as a non-voter: so the file may be late, as long as it is there before that entry is compacted.
+// a replica that starts as a non-voter. So the file says what the beginning of the log says (snapshotVotes): a replica
+// that starts as a voter and then meets the entry that added it as a non-voter panics, at this and every other start.
 func (g *group) noteVoter() error {
 	if err := store.WriteFile(store.DefaultFS, g.voterFile, nil); err != nil {
 		return fmt.Errorf("remember that this server votes in group %d: %w", g.id, err)

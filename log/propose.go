@@ -11,6 +11,7 @@ import (
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/client"
 
+	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/log/machine"
 )
 
@@ -170,7 +171,9 @@ func (p *proposer) send(batch []*proposal) {
 	for i, w := range batch {
 		commands[i] = w.command
 	}
+	fault.Point(fault.ProposeBefore)
 	request, err := p.host.Propose(p.session, machine.EncodeEntry(p.origin, commands), timeout)
+	fault.Point(fault.ProposeAfter)
 	if err != nil {
 		free()
 		answer(batch, outcome{err: refusal(err)})

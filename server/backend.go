@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/log"
 	"github.com/rollcall/rollcall/log/event"
@@ -65,6 +66,13 @@ func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request
 }
 
 func (s *Server) submit(ctx context.Context, group uint64, ledger string, r gateway.Request) (commands.Answer, error) {
+	if answer, wrong := s.boast(ledger, func() { _, _ = s.propose(context.WithoutCancel(ctx), group, ledger, r) }); wrong {
+		return answer, nil
+	}
+	return s.propose(ctx, group, ledger, r)
+}
+
+func (s *Server) propose(ctx context.Context, group uint64, ledger string, r gateway.Request) (commands.Answer, error) {
 	reply, err := s.log.Submit(ctx, group, machine.Command{
 		Ledger: ledger, Time: event.Time(time.Now().UnixNano()), Actor: r.Actor, Reason: r.Reason,
 		Body: commands.Order{Version: s.version.Load(), Key: r.Key, Command: r.Command}.Encode(),
@@ -93,11 +101,16 @@ func (s *Server) View(ctx context.Context, namespace string, o gateway.ReadOptio
 	var staleness time.Duration
 	if o.Stale {
 		staleness = s.log.Staleness(group)
-	} else if err := s.log.Barrier(ctx, group); err != nil {
-		return outside(err)
+	} else if !fault.Broken(fault.StaleReads) {
+		if err := s.log.Barrier(ctx, group); err != nil {
+			return outside(err)
+		}
 	}
 	if err := s.await(ctx, group, namespace, o.MinRevision); err != nil {
 		return err
+	}
+	if head, err := s.log.Head(group, namespace); fault.On && err == nil {
+		o = lookBack(head.Revision, o)
 	}
 	err = s.log.View(group, namespace, choose(o), func(rows store.Reader, revision event.Revision) error {
 		return fn(gateway.View{View: projections.NewView(rows, revision), Staleness: staleness})
@@ -143,7 +156,7 @@ func choose(o gateway.ReadOptions) func(*store.DB, store.Ledger) (event.Revision
 // await returns when this server has applied a revision of a ledger.
 func (s *Server) await(ctx context.Context, group uint64, ledger string, revision event.Revision) error {
 	head, err := s.log.Head(group, ledger)
-	if err != nil || head.Revision >= revision {
+	if err != nil || head.Revision >= revision || fault.Broken(fault.MinRevision) {
 		return outside(err)
 	}
 	f, err := s.log.Follow(group, ledger, head.Revision+1)
@@ -179,12 +192,12 @@ type follower struct{ *log.Follower }
 
 func (f follower) Next(ctx context.Context) ([]event.Event, error) {
 	events, err := f.Follower.Next(ctx)
-	return events, outside(err)
+	return distort(events), outside(err)
 }
 
 func (f follower) TryNext() ([]event.Event, error) {
 	events, err := f.Follower.TryNext()
-	return events, outside(err)
+	return distort(events), outside(err)
 }
 
 // Close implements gateway.Follower; a log's follower holds nothing.

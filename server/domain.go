@@ -59,4 +59,8 @@ func (Domain) Opens(e event.Event) (ledger string, ok bool) {
 func (Domain) Skipped(e event.Event) event.Revision { return event.Skipped(e.Body) }
 
 // Fold implements machine.Domain.
-func (Domain) Fold(rows store.Writer, e event.Event) { projections.Fold(rows, e) }
+func (Domain) Fold(rows store.Writer, e event.Event) {
+	if !forgets(e) {
+		projections.Fold(rows, e)
+	}
+}

@@ -6,6 +6,7 @@ import (
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
+	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
 )
@@ -16,6 +17,7 @@ import (
 // An error from here stops the replica before anything of the batch is visible.
 func (m *Machine) Update(entries []sm.Entry) (_ []sm.Entry, err error) {
 	defer store.Catch(&err)
+	fault.Point(fault.ApplyBefore)
 	a := &applying{machine: m, batch: m.db.NewBatch(), touched: map[string]*touched{}}
 	defer func() { err = errors.Join(err, a.batch.Close()) }()
 	for i := range entries {
@@ -26,10 +28,13 @@ func (m *Machine) Update(entries []sm.Entry) (_ []sm.Entry, err error) {
 		l := a.touched[name].ledger
 		a.batch.SetHead(l.ID, l.Head)
 	}
+	fault.Point(fault.CommitBefore)
 	if err := a.batch.Commit(); err != nil {
 		return nil, err
 	}
+	fault.Point(fault.CommitAfter)
 	a.publish(entries[len(entries)-1].Index)
+	fault.Point(fault.PublishAfter)
 	return entries, nil
 }
 
@@ -96,14 +101,14 @@ func (a *applying) command(c Command, readBytes int) (Decision, event.Revision) 
 		a.machine.nextID++
 		a.batch.NameLedger(l.ID, l.Name)
 	}
-	before := l.Head.Revision + decision.Skip
+	before := misnumber(l.Head.Revision) + decision.Skip
 	commit := before + event.Revision(len(decision.Events))
 	rows.Begin(commit)
 	t := a.touch(l)
 	for i, body := range decision.Events {
 		e := event.Event{
 			Revision: before + event.Revision(i) + 1, Commit: commit, Time: now,
-			Actor: c.Actor, Reason: c.Reason, Body: body,
+			Actor: c.Actor, Reason: misspell(c.Reason), Body: body,
 		}
 		if i == 0 {
 			e.Request = decision.Request

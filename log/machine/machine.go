@@ -14,6 +14,7 @@ import (
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
+	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/log/audit"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
@@ -202,6 +203,7 @@ func (m *Machine) Lookup(any) (any, error) {
 // Sync implements Raft's interface: what was applied survives a loss of power, and the marker says up to where.
 func (m *Machine) Sync() error {
 	applied := m.Applied()
+	fault.Point(fault.SyncBefore)
 	if err := m.db.Sync(); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/log/store"
 )
 
@@ -29,6 +30,8 @@ func (m *Machine) checkMarker() error {
 }
 
 func (m *Machine) writeMarker(index uint64) error {
+	fault.Point(fault.MarkerBefore)
+	defer fault.Point(fault.MarkerAfter)
 	if err := store.WriteFile(m.fs(), m.config.Marker, encodeMarker(index)); err != nil {
 		return fmt.Errorf("write marker: %w", err)
 	}

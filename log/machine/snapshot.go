@@ -9,6 +9,7 @@ import (
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
+	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
 )
@@ -107,7 +108,10 @@ func (m *Machine) removeOthers(keep uint64) error {
 }
 
 // PrepareSnapshot implements Raft's interface: it takes hold of the present state.
-func (m *Machine) PrepareSnapshot() (any, error) { return m.db.Snapshot(), nil }
+func (m *Machine) PrepareSnapshot() (any, error) {
+	fault.Point(fault.SnapshotTake)
+	return m.db.Snapshot(), nil
+}
 
 // SaveSnapshot implements Raft's interface: it streams the state that PrepareSnapshot took hold of, while entries
 // go on being applied.
@@ -117,6 +121,8 @@ func (m *Machine) SaveSnapshot(state any, w io.Writer, stop <-chan struct{}) (er
 		return fmt.Errorf("save snapshot: a %T is not what PrepareSnapshot gave", state)
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
+	fault.Point(fault.SnapshotSave)
+	defer fault.Point(fault.SnapshotSaved)
 	if err := snapshot.Write(w, stop); errors.Is(err, store.ErrStopped) {
 		return sm.ErrSnapshotStopped
 	} else if err != nil {
@@ -129,6 +135,7 @@ func (m *Machine) SaveSnapshot(state any, w io.Writer, stop <-chan struct{}) (er
 // serves readers until the new one is complete, checked and synced.
 func (m *Machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) (err error) {
 	defer store.Catch(&err)
+	fault.Point(fault.SnapshotReceive)
 	n, err := m.current()
 	if err != nil {
 		return err
@@ -142,16 +149,20 @@ func (m *Machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) (err er
 	} else if err != nil {
 		return fmt.Errorf("receive snapshot: %w", err)
 	}
+	fault.Point(fault.SnapshotArrived)
 	if err := m.setCurrent(n); err != nil {
 		return err
 	}
+	fault.Point(fault.SnapshotCurrent)
 	if err := m.swapTo(n); err != nil {
 		return err
 	}
+	fault.Point(fault.SnapshotSwapped)
 	if err := m.writeMarker(m.Applied()); err != nil {
 		return err
 	}
 	m.announce()
+	fault.Point(fault.SnapshotDone)
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	breaks "github.com/rollcall/rollcall/fault" // fault is this package's own word
 )
 
 // FS is the file system that a store lives on: the operating system's, or a simulated one in a test.
@@ -50,9 +52,11 @@ func WriteFile(fs FS, path string, b []byte) (err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
+	breaks.Point(breaks.FileRename)
 	if err := fs.Rename(next, path); err != nil {
 		return err
 	}
+	breaks.Point(breaks.FileRenamed)
 	dir, err := fs.OpenDir(filepath.Dir(path))
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		tr := &Transport{}
-		sink := &raft{messages: func(pb.MessageBatch) {}, chunks: func(pb.Chunk) bool { return true }}
+		sink := &raft{transport: tr, messages: func(pb.MessageBatch) {}, chunks: func(pb.Chunk) bool { return true }}
 		for _, in := range [][]byte{b, frame(b)} { // as they are, and as the payload of a frame whose checksum holds
 			if tr.readMessages(sink, bytes.NewReader(in)) == nil || tr.readChunks(sink, bytes.NewReader(in)) == nil {
 				t.Error("a stream ended without an error")

@@ -147,7 +147,7 @@ func (t *Transport) upgrade(w http.ResponseWriter, r *http.Request, read func(*r
 	// Hijacking leaves the deadlines of the request behind.
 	err = errors.Join(conn.SetDeadline(time.Time{}), accept(conn))
 	if err == nil {
-		err = read(raft, buffered.Reader)
+		err = read(raft.from(r.Header.Get(headerFrom)), buffered.Reader)
 	}
 	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
 		t.config.Logger.Info("a stream from another server ended", "from", r.Header.Get(headerFrom), "error", err)
@@ -185,7 +185,9 @@ func (t *Transport) readMessages(to *raft, in io.Reader) error {
 		if err := unmarshal(&batch, payload); err != nil {
 			return err
 		}
-		to.messages(batch)
+		if !to.cut() {
+			to.messages(batch)
+		}
 		return nil
 	})
 }
@@ -196,7 +198,7 @@ func (t *Transport) readChunks(to *raft, in io.Reader) error {
 		if err := unmarshal(&chunk, payload); err != nil {
 			return err
 		}
-		if !to.chunks(chunk) {
+		if to.cut() || !to.chunks(chunk) {
 			return fmt.Errorf("chunk %d of a snapshot was refused", chunk.ChunkId)
 		}
 		return nil

@@ -19,6 +19,8 @@ import (
 
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/raftio"
+
+	"github.com/rollcall/rollcall/fault"
 )
 
 // Config says how to listen.
@@ -88,7 +90,14 @@ func Listen(c Config) (*Transport, error) {
 func (t *Transport) Address() string { return t.listener.Addr().String() }
 
 // Handle adds what the other servers may ask for. The patterns are those of http.ServeMux.
-func (t *Transport) Handle(pattern string, h http.HandlerFunc) { t.mux.HandleFunc(pattern, h) }
+func (t *Transport) Handle(pattern string, h http.HandlerFunc) {
+	t.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if fault.Cut(r.Header.Get(headerFrom), t.config.Name) {
+			panic(http.ErrAbortHandler) // the connection breaks, and nothing is logged
+		}
+		h(w, r)
+	})
+}
 
 // Client asks the other servers. Its requests carry the name and the cluster of this server.
 func (t *Transport) Client() *http.Client { return t.client }
@@ -155,7 +164,18 @@ type raft struct {
 	transport *Transport
 	messages  raftio.MessageHandler
 	chunks    raftio.ChunkHandler
+	sender    string // of a stream's messages
 }
+
+// from is r for the messages of one server.
+func (r *raft) from(sender string) *raft {
+	one := *r
+	one.sender = sender
+	return &one
+}
+
+// cut tells whether what has come from the sender is to be lost.
+func (r *raft) cut() bool { return fault.Cut(r.sender, r.transport.config.Name) }
 
 // Name implements raftio.ITransport.
 func (r *raft) Name() string { return "rollcall" }

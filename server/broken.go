@@ -1,0 +1,58 @@
+package server
+
+import (
+	"slices"
+
+	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/fault"
+	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// In builds for tests parts of the server can be made wrong on purpose, to see that the checkers notice. In every other
+// build all of this is compiled away.
+
+const nowAndThen = 8 // in events
+
+// boast acknowledges a write before Raft has it.
+func (s *Server) boast(namespace string, submit func()) (commands.Answer, bool) {
+	if !fault.Broken(fault.AckBeforeCommit) {
+		return commands.Answer{}, false
+	}
+	head, err := s.Head(namespace)
+	if err != nil {
+		return commands.Answer{}, false
+	}
+	go submit()
+	return commands.Answer{Revision: head + 1}, true
+}
+
+// forgets tells whether a fold leaves out an event.
+func forgets(e event.Event) bool {
+	return fault.Broken(fault.DropRow) && e.Revision%nowAndThen == 0
+}
+
+// lookBack has who asks for no particular revision see an older one.
+func lookBack(head event.Revision, o gateway.ReadOptions) gateway.ReadOptions {
+	if fault.Broken(fault.RevisionFalls) && o.Stale && o.At == 0 && o.AtTime.IsZero() && head%3 == 0 && head > 3 {
+		o.At = head - 3
+	}
+	return o
+}
+
+// distort gives a follower other events than those that there are.
+func distort(events []event.Event) []event.Event {
+	switch {
+	case fault.Broken(fault.LoseEvent):
+		return slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool { return e.Revision%nowAndThen == 0 })
+	case fault.Broken(fault.HalfCommit):
+		return slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool {
+			return e.Revision == e.Commit && len(events) > 1 && events[0].Commit == e.Commit
+		})
+	case fault.Broken(fault.RepeatEvent):
+		if last := events[max(len(events)-1, 0):]; len(last) == 1 && last[0].Revision%nowAndThen == 0 {
+			return slices.Concat(events, last)
+		}
+	}
+	return events
+}

@@ -1,0 +1,29 @@
+package chaos
+
+import (
+	"testing"
+	"time"
+)
+
+// TestChaos has everything go wrong that can, while clients work, and holds what they saw to all guarantees.
+func TestChaos(t *testing.T) {
+	if *duration == 0 {
+		t.Skip("-duration says for how long: see make chaos")
+	}
+	if *seed == 0 {
+		*seed = time.Now().UnixNano() % 1_000_000
+	}
+	t.Logf("to have the same chances again: -seed %d -duration %s -servers %d", *seed, *duration, *servers)
+	c := newCluster(t, *servers)
+	l := begin(c, 6, *seed, nil)
+	trouble := newTrouble(c, *seed)
+	trouble.run(time.Now().Add(*duration))
+	for _, err := range trouble.errs {
+		t.Error(err)
+	}
+	l.end(t).report(t)
+	c.logf("what happened: %v", trouble.happened)
+	if l.record.acknowledged() < 100 {
+		t.Errorf("only %d writes were acknowledged: that shows nothing", l.record.acknowledged())
+	}
+}

@@ -1,0 +1,53 @@
+package chaos
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// load is clients at work, and followers.
+type load struct {
+	cluster   *cluster
+	record    *record
+	followers *followers
+	stop      context.CancelFunc
+	wg        sync.WaitGroup
+}
+
+// begin lets n clients loose on a cluster. Change may make them other than usual.
+func begin(c *cluster, n int, chance int64, change func(*client)) *load {
+	ctx, stop := context.WithCancel(context.Background())
+	l := &load{cluster: c, record: newRecord(), stop: stop}
+	l.followers = follow(c, l.record)
+	keyed := takesKeys(c.servers[0])
+	for i := range n {
+		one := newClient(c, l.record, i, chance)
+		one.keyed = keyed
+		if change != nil {
+			change(one)
+		}
+		l.wg.Go(func() { one.run(ctx) })
+	}
+	return l
+}
+
+// takesKeys tells whether a server takes idempotency keys.
+func takesKeys(s *server) bool {
+	b, err := get(s, "/openapi.json")
+	return err == nil && strings.Contains(string(b), "Idempotency-Key")
+}
+
+// end stops the clients, waits until the cluster is well, and judges.
+func (l *load) end(t *testing.T) verdict {
+	t.Helper()
+	l.stop()
+	l.wg.Wait()
+	if err := l.cluster.awaitReady(); err != nil {
+		t.Errorf("RecoversInTime: %v", err)
+	}
+	v := judge(l.cluster, l.record, l.followers)
+	l.cluster.logf("%s", l.record.summary())
+	return v
+}
