@@ -34,6 +34,7 @@ type group struct {
 	mu    sync.Mutex
 	tails map[string]*tail
 
+	fs        store.FS
 	replayTo  uint64      // the last entry of the log that was committed when this process began, and that is a command
 	voterFile string      // says that this replica votes, see wasVoter
 	votes     atomic.Bool // and that the file is there
@@ -48,10 +49,10 @@ const (
 	heartbeatTicks = 1
 )
 
-// How often Raft's log is compacted, and how much of it is kept for replicas that lag a little. Both in entries.
+// See Config.SnapshotEntries.
 const (
-	snapshotEntries    = 20_000
-	compactionOverhead = 5_000
+	defaultSnapshotEntries    = 20_000
+	defaultCompactionOverhead = 5_000
 )
 
 // openGroup opens the replica's state. Raft does not run it yet.
@@ -88,7 +89,7 @@ func Verify(ctx context.Context, c Config, domain machine.Domain) (_ map[uint64]
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	all := map[uint64][]machine.Verified{}
 	for id := uint64(1); id <= c.Groups; id++ {
-		all[id], err = machine.Verify(ctx, c.machine(id, domain, store.Options{}), filepath.Join(scratch, strconv.FormatUint(id, 10)))
+		all[id], err = machine.Verify(ctx, c.machine(id, domain, store.Options{FS: c.FS}), filepath.Join(scratch, strconv.FormatUint(id, 10)))
 		if err != nil {
 			return nil, fmt.Errorf("group %d: %w", id, err)
 		}
@@ -108,8 +109,8 @@ func (g *group) start(c Config, host *dragonboat.NodeHost) error {
 		IsNonVoting: !voter,
 		ReplicaID:   c.Replica, ShardID: g.id,
 		ElectionRTT: electionTicks, HeartbeatRTT: heartbeatTicks, CheckQuorum: true, PreVote: true,
-		SnapshotEntries:     fault.Value(fault.SnapshotEntries, snapshotEntries),
-		CompactionOverhead:  fault.Value(fault.CompactionOverhead, compactionOverhead),
+		SnapshotEntries:     fault.Value(fault.SnapshotEntries, c.SnapshotEntries),
+		CompactionOverhead:  fault.Value(fault.CompactionOverhead, c.CompactionOverhead),
 		OrderedConfigChange: true,
 		// A group that nobody has asked anything of for a while (10 election timeouts) sends no heartbeats until somebody
 		// does. Who leads it may die unnoticed meanwhile: see Log.Wake.
@@ -189,6 +190,7 @@ func (g *group) attempts(ctx context.Context, ask func(context.Context) error) e
 	for patience := firstAttempt; ; patience = min(2*patience, longestAttempt) {
 		attempt, cancel := context.WithTimeout(ctx, patience)
 		err := ask(attempt)
+		early := attempt.Err() == nil
 		cancel()
 		switch {
 		case errors.Is(err, errDropped):
@@ -200,6 +202,10 @@ func (g *group) attempts(ctx context.Context, ask func(context.Context) error) e
 			return err
 		case ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		case early: // refused at once, as it is while the replica starts: asking again at once would only burn time
+			if err := pause(ctx, retryWithNoLeader); err != nil {
+				return fmt.Errorf("%w: %w", ErrUnavailable, err)
+			}
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/vfs"
 
 	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/log/event"
@@ -48,6 +49,13 @@ type Config struct {
 	// means DefaultScrubBytes, less than zero none. Damaged is told what is wrong, again in every round.
 	ScrubBytes int
 	Damaged    func(Damage)
+	// SnapshotEntries is after how many entries Raft's log is compacted, and CompactionOverhead how many of them are
+	// kept for replicas that lag a little. Zero means the default of each.
+	SnapshotEntries, CompactionOverhead uint64
+	// FS is where the groups' states are, and RaftFS where Raft's log is: the operating system's file system by default,
+	// or simulated ones in a test.
+	FS     store.FS
+	RaftFS RaftFS
 
 	origin uint64 // of this process's proposals
 }
@@ -55,11 +63,30 @@ type Config struct {
 // Transport is what carries Raft's messages: package transport's, or a test's own.
 type Transport = config.TransportFactory
 
+// RaftFS is the file system that Raft's log lives on.
+type RaftFS = config.IFS
+
 const (
 	defaultTick    = 50 * time.Millisecond
 	defaultTimeout = 5 * time.Second // for callers whose context has no deadline
 	cacheBytes     = 64 << 20        // Pebble's block cache, shared by all groups
 )
+
+func (c Config) withDefaults() Config {
+	if c.SnapshotEntries == 0 {
+		c.SnapshotEntries = defaultSnapshotEntries
+	}
+	if c.CompactionOverhead == 0 {
+		c.CompactionOverhead = defaultCompactionOverhead
+	}
+	if c.FS == nil {
+		c.FS = store.DefaultFS
+	}
+	if c.RaftFS == nil {
+		c.RaftFS = vfs.Default
+	}
+	return c
+}
 
 func (c Config) raftDir() string { return filepath.Join(c.Dir, "raft") }
 
@@ -84,6 +111,7 @@ func Open(c Config, domain machine.Domain) (*Log, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c = c.withDefaults()
 	c.origin = rand.Uint64()
 	routeRaftLogs(c.Logger)
 	if err := prepare(c); err != nil {
@@ -99,7 +127,7 @@ func Open(c Config, domain machine.Domain) (*Log, error) {
 
 func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 	for id := uint64(1); id <= c.Groups; id++ {
-		g, err := openGroup(c, id, domain, store.Options{Cache: l.cache, Logger: c.Logger.With("group", id)})
+		g, err := openGroup(c, id, domain, store.Options{FS: c.FS, Cache: l.cache, Logger: c.Logger.With("group", id)})
 		if err != nil {
 			return err
 		}
@@ -115,6 +143,9 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 	if err != nil {
 		return fmt.Errorf("start Raft on %s: %w", c.Address, err)
 	}
+	if host == nil { // Dragonboat swallows a panic that says so in words, as raftLogger's does
+		return fmt.Errorf("start Raft on %s: it could not go on; its last error in the log says why", c.Address)
+	}
 	l.host = host
 	for _, g := range l.groups {
 		if err := g.start(c, host); err != nil {
@@ -129,20 +160,25 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 // prepare makes the folders, and refuses what Dragonboat would get wrong in silence: it keeps its log in a folder
 // that bears the host's name, and would begin an empty one under another name.
 func prepare(c Config) error {
-	if err := store.MakeDir(store.DefaultFS, c.raftDir()); err != nil {
+	if err := store.MakeDir(c.FS, c.raftDir()); err != nil {
 		return err
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("find the host's name: %w", err)
 	}
-	entries, err := os.ReadDir(c.raftDir())
+	entries, err := c.RaftFS.List(c.raftDir())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a file system of Raft's own, which is empty yet
+	}
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if e.IsDir() && e.Name() != host {
-			return fmt.Errorf("the data in %s was written on host %q and this is %q: start it there, or give this host that name", c.Dir, e.Name(), host)
+	for _, name := range entries {
+		if e, err := c.RaftFS.Stat(filepath.Join(c.raftDir(), name)); err != nil {
+			return err
+		} else if e.IsDir() && name != host {
+			return fmt.Errorf("the data in %s was written on host %q and this is %q: start it there, or give this host that name", c.Dir, name, host)
 		}
 	}
 	return nil
@@ -155,7 +191,7 @@ func (l *Log) checkRaftLog(c Config) error {
 		return fmt.Errorf("find the host's name: %w", err)
 	}
 	folder := filepath.Join(c.raftDir(), host)
-	if _, err := os.Stat(folder); !errors.Is(err, os.ErrNotExist) {
+	if _, err := c.RaftFS.Stat(folder); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	for _, g := range l.groups {
@@ -186,6 +222,7 @@ func hostConfig(c Config, leaders leaderListener) config.NodeHostConfig {
 		Expert: config.ExpertConfig{
 			LogDB:            logdb,
 			TransportFactory: c.Transport,
+			FS:               c.RaftFS,
 			Engine: config.EngineConfig{
 				ExecShards: workers, CommitShards: workers, ApplyShards: workers, SnapshotShards: workers, CloseShards: workers,
 			},

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/lni/vfs"
 
 	"github.com/rollcall/rollcall/log"
 	"github.com/rollcall/rollcall/log/event"
@@ -247,5 +250,19 @@ func TestSubmitWithoutTime(t *testing.T) {
 	}
 	if _, err := l.Submit(deadline(t), 9, machine.Command{}); err == nil {
 		t.Error("a group that does not exist took a command")
+	}
+}
+
+// TestRaftCannotStart opens a log on a file system that Dragonboat does not take, at which it gives no host and no error.
+func TestRaftCannotStart(t *testing.T) {
+	c := config(t)
+	c.RaftFS = struct{ log.RaftFS }{vfs.Default}
+	l, err := log.Open(c, words{})
+	if err == nil {
+		_ = l.Close()
+		t.Fatal("a log opened without Raft")
+	}
+	if want := "start Raft on"; !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want an error that says %q", err, want)
 	}
 }

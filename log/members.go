@@ -133,7 +133,7 @@ func membershipError(err error) error {
 	case errors.Is(err, dragonboat.ErrClosed), errors.Is(err, dragonboat.ErrShardClosed), errors.Is(err, dragonboat.ErrShardNotFound):
 		return ErrClosed
 	case errors.Is(err, dragonboat.ErrTimeout), errors.Is(err, dragonboat.ErrShardNotReady), errors.Is(err, dragonboat.ErrTimeoutTooSmall),
-		errors.Is(err, context.DeadlineExceeded), errors.Is(err, dragonboat.ErrSystemBusy):
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, dragonboat.ErrInvalidDeadline), errors.Is(err, dragonboat.ErrSystemBusy):
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return fmt.Errorf("change who takes part: %w", err)
@@ -197,12 +197,12 @@ func (l leaderListener) LeaderUpdated(info raftio.LeaderInfo) {
 // What Dragonboat wants to know at a start, and keeps to itself afterwards, is whether the replica votes. A founder
 // does. One that joined is a non-voter until it was promoted, which the file "voter-N" says.
 func (g *group) wasVoter(c Config) (bool, error) {
-	g.voterFile = filepath.Join(c.raftDir(), fmt.Sprintf("voter-%d", g.id))
+	g.fs, g.voterFile = c.FS, filepath.Join(c.raftDir(), fmt.Sprintf("voter-%d", g.id))
 	if len(c.Founders) > 0 {
 		g.votes.Store(true)
 		return true, nil
 	}
-	_, err := os.Stat(g.voterFile)
+	_, err := c.FS.Stat(g.voterFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
@@ -224,7 +224,7 @@ func (g *group) snapshotVotes() bool {
 // a replica that starts as a non-voter. So the file says what the beginning of the log says (snapshotVotes): a replica
 // that starts as a voter and then meets the entry that added it as a non-voter panics, at this and every other start.
 func (g *group) noteVoter() error {
-	if err := store.WriteFile(store.DefaultFS, g.voterFile, nil); err != nil {
+	if err := store.WriteFile(g.fs, g.voterFile, nil); err != nil {
 		return fmt.Errorf("remember that this server votes in group %d: %w", g.id, err)
 	}
 	g.votes.Store(true)

@@ -157,6 +157,19 @@ func TestLeaderDies(t *testing.T) {
 	}
 }
 
+// TestMembershipUnknown asks a server that was not added yet who takes part: it cannot know, which is no fault.
+func TestMembershipUnknown(t *testing.T) {
+	m := listen(t, 7)
+	m.open(t)
+	for _, patience := range []time.Duration{0, 100 * time.Millisecond, time.Second} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		if got, err := m.log.Membership(ctx, 1); !errors.Is(err, log.ErrUnavailable) {
+			t.Errorf("after %s: got %+v, %v, want %v", patience, got, err, log.ErrUnavailable)
+		}
+		cancel()
+	}
+}
+
 // TestJoinPromoteRemove adds a fourth server, makes it a voter, and removes one.
 func TestJoinPromoteRemove(t *testing.T) {
 	members := found(t, 3)
