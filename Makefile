@@ -8,6 +8,7 @@ BENCH   ?= .
 COUNT   ?= 10
 TIME    ?= 10s
 DURATION ?= 10m
+VIRTUAL  ?= 1h
 BASE    ?= main
 SEED    ?= 0
 SERVERS ?= 3
@@ -18,7 +19,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 .PHONY: help
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: PKG=$(PKG) BENCH=$(BENCH) COUNT=$(COUNT) TIME=$(TIME) BASE=$(BASE)"
+	@echo "  Variables: PKG=$(PKG) BENCH=$(BENCH) COUNT=$(COUNT) TIME=$(TIME) SEED=$(SEED) VIRTUAL=$(VIRTUAL) BASE=$(BASE)"
 
 .PHONY: build
 build: ## Build ./bin/rollcall, without C
@@ -44,6 +45,10 @@ fuzz: ## Run each fuzz target for TIME, such as 10s, or 20000x for so many input
 		echo "fuzz $$folder $$target for $(TIME)"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(TIME) "$$folder" || exit 1; \
 	done
+
+.PHONY: sim
+sim: ## Let COUNT clusters of three and of five live through an hour of faults, in virtual time; SEED repeats choices
+	$(GO) test ./test/sim -timeout 0 -v -run TestCluster -runs $(COUNT) -seed $(SEED) -virtual $(VIRTUAL)
 
 .PHONY: bench
 bench: ## Run the benchmarks that BENCH matches in PKG

@@ -27,8 +27,8 @@ func (f forgetful) Fold(rows store.Writer, e event.Event) {
 type unconditional struct{ server.Domain }
 
 func (u unconditional) Decide(rows store.Reader, at machine.Situation, body []byte) machine.Decision {
-	command, err := commands.Decode(body)
-	if put, ok := command.(commands.PutKey); ok && err == nil {
+	order, err := commands.Decode(body)
+	if put, ok := order.Command.(commands.PutKey); ok && err == nil {
 		put.If = nil
 		body = commands.Encode(put)
 	}
@@ -77,8 +77,8 @@ func TestCheckersNotice(t *testing.T) {
 		notice []string // others may, too
 	}{
 		{"nothing", func(*plan) {}, nil},
-		{"reads that ask nobody", func(p *plan) { p.harms, p.carelessReads = storms, true }, []string{"RealTimeOrder", "KeysLinearizable"}},
-		{"reads that do not wait", func(p *plan) { p.harms, p.impatientReads = storms, true }, []string{"MinRevisionHonoured"}},
+		{"reads that ask nobody", func(p *plan) { p.harms, p.harm, p.carelessReads = storms, time.Minute, true }, []string{"RealTimeOrder", "KeysLinearizable"}},
+		{"reads that do not wait", func(p *plan) { p.harms, p.harm, p.impatientReads = storms, time.Minute, true }, []string{"MinRevisionHonoured"}},
 		{"an answer before the commit", func(p *plan) { p.harms, p.boast = allHarms[:1], true }, []string{"NoAcknowledgedWriteLost", "KeysLinearizable"}},
 		{"disks that forget", func(p *plan) {
 			p.amnesia, p.calm, p.harms = true, 4*time.Second, []harm{{"blackout", 1, blackout}}

@@ -82,6 +82,11 @@ func (s *host) start() error {
 		Dir: folder, Address: s.name, Replica: l.replica, Groups: 1, Founders: s.founders, Cluster: "sim",
 		Transport: l.endpoint, Tick: tick, Logger: s.cluster.logger.With("server", s.name, "life", s.lives),
 		SnapshotEntries: s.cluster.plan.snapshotEntries, CompactionOverhead: s.cluster.plan.snapshotEntries / 4,
+		Damaged: func(d log.Damage) {
+			if !l.dead.Load() {
+				s.cluster.fault(fmt.Errorf("%s found damage: %w", s.name, d.Err))
+			}
+		},
 		FS: s.disk.stateFS(), RaftFS: s.disk.raftFS(),
 	}, s.cluster.plan.domain(s))
 	if err != nil {
