@@ -76,3 +76,17 @@ func stays(name string) []string {
 	}
 	return nil
 }
+
+// TestForgetfulClient repeats writes under another idempotency key each time: then they have two effects, and two answers.
+func TestForgetfulClient(t *testing.T) {
+	l := begin(newCluster(t, 1), 4, 4, func(c *client) { c.forgets = true })
+	if err := eventually("much written", 20*time.Second, func() bool { return l.record.acknowledged() >= 200 }); err != nil {
+		t.Error(err)
+	}
+	v := l.end(t)
+	for _, checker := range []string{"NoAcknowledgedWriteLost", "RepeatsAgree"} {
+		if v[checker] == nil {
+			t.Errorf("%s did not notice that repeats were none", checker)
+		}
+	}
+}

@@ -157,7 +157,7 @@ func (c *client) repeat(o check.Operation, before answered) {
 	for attempt := range 5 {
 		key := o.ID
 		if c.forgets {
-			key = fmt.Sprintf("%s-%d", o.ID, attempt)
+			key = fmt.Sprintf("%s-again-%d", o.ID, attempt)
 		}
 		a, err := c.ask(c.cluster.servers[c.random.IntN(len(c.cluster.servers))], c.request(o, key))
 		if told, _ := outcome(a, err); told == check.OK || told == check.Refused {

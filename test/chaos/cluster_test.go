@@ -22,7 +22,7 @@ type cluster struct {
 // newCluster starts n servers with directives for all of them, and waits until they are ready.
 func newCluster(t *testing.T, n int, directives ...string) *cluster {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "rc") // a socket's path must be short
+	folder, err := os.MkdirTemp("", "rc") //nolint:usetesting // a socket has a path that must be short
 	if err != nil {
 		t.Fatal(err)
 	}

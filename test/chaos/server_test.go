@@ -64,10 +64,12 @@ func newServer(t *testing.T, name, folder string) *server {
 	for _, address := range []*string{&s.http, &s.raft, &s.nats, &s.dns} {
 		*address = freeAddress(t)
 	}
-	s.control = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+	s.control = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", s.socket)
-		}}}
+		},
+	}}
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() || *verbose {
