@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -141,8 +142,8 @@ func (g *group) findReplay() error {
 		if err != nil {
 			return err
 		}
-		for i := len(entries) - 1; i >= 0; i-- {
-			if e := entries[i]; len(e.Cmd) > 0 && e.Type != raftpb.ConfigChangeEntry && e.Type != raftpb.MetadataEntry {
+		for _, e := range slices.Backward(entries) {
+			if len(e.Cmd) > 0 && e.Type != raftpb.ConfigChangeEntry && e.Type != raftpb.MetadataEntry {
 				g.replayTo = e.Index
 				return nil
 			}

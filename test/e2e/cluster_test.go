@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -352,10 +353,7 @@ func TestMembersComeAndGo(t *testing.T) {
 func TestRollingRestart(t *testing.T) {
 	c := newCluster(t, "a", "b", "c")
 	var mu sync.Mutex
-	current := map[string]*process{}
-	for name, p := range c.servers {
-		current[name] = p
-	}
+	current := maps.Clone(c.servers)
 	names := []string{"a", "b", "c"}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

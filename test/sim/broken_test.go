@@ -50,7 +50,7 @@ func onSecond(d machine.Domain) func(*host) machine.Domain {
 }
 
 // blackout crashes all servers at the same moment, and starts them together.
-func blackout(f *faults, _ context.Context) {
+func blackout(f *faults, _ context.Context) { //nolint:revive // it stands beside methods of faults, as one would
 	for _, s := range f.cluster.servers {
 		s.control.Lock()
 		s.crash(0)

@@ -136,7 +136,7 @@ type slowFile struct {
 // Sync implements raftfs.File.
 func (f slowFile) Sync() error {
 	if d := f.disk.syncTime(); d > 0 && !closing() {
-		time.Sleep(d)
+		<-time.After(d) // virtual time
 	}
 	return f.File.Sync()
 }
