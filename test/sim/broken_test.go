@@ -50,7 +50,7 @@ func onSecond(d machine.Domain) func(*host) machine.Domain {
 }
 
 // blackout crashes all servers at the same moment, and starts them together.
-func blackout(f *faults, _ context.Context) { //nolint:revive // it stands beside methods of faults, as one would
+func (f *faults) blackout(context.Context) {
 	for _, s := range f.cluster.servers {
 		s.control.Lock()
 		s.crash(0)
@@ -81,7 +81,7 @@ func TestCheckersNotice(t *testing.T) {
 		{"reads that do not wait", func(p *plan) { p.harms, p.harm, p.impatientReads = storms, time.Minute, true }, []string{"MinRevisionHonoured"}},
 		{"an answer before the commit", func(p *plan) { p.harms, p.boast = allHarms[:1], true }, []string{"NoAcknowledgedWriteLost", "KeysLinearizable"}},
 		{"disks that forget", func(p *plan) {
-			p.amnesia, p.calm, p.harms = true, 4*time.Second, []harm{{"blackout", 1, blackout}}
+			p.amnesia, p.calm, p.harms = true, 4*time.Second, []harm{{"blackout", 1, (*faults).blackout}}
 		}, []string{"NoAcknowledgedWriteLost", "RealTimeOrder", "RevisionsNeverFall"}},
 		{"a fold that forgets on one server", func(p *plan) { p.broken = onSecond(forgetful{}) }, []string{"ServersEqual"}},
 		{"a fold that forgets on all", func(p *plan) { p.broken = onAll(forgetful{}) }, []string{"ReadsMatchLedger", "RowsAreTheFold"}},

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -136,7 +137,7 @@ type slowFile struct {
 // Sync implements raftfs.File.
 func (f slowFile) Sync() error {
 	if d := f.disk.syncTime(); d > 0 && !closing() {
-		<-time.After(d) // virtual time
+		wait(context.Background(), d)
 	}
 	return f.File.Sync()
 }

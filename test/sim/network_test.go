@@ -264,7 +264,7 @@ func (c *connection) SendChunk(chunk pb.Chunk) error {
 	if len(delays) == 0 {
 		return errReset
 	}
-	<-time.After(delays[0]) // virtual time
+	wait(context.Background(), delays[0])
 	var arrived pb.Chunk
 	if err := arrived.Unmarshal(b); err != nil {
 		return err

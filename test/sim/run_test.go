@@ -148,7 +148,7 @@ func (c *cluster) recover() {
 		}
 		began := time.Now()
 		for writer.write(l, writer.command()).Outcome > check.Refused {
-			<-time.After(tick) // virtual time
+			wait(context.Background(), tick)
 			if time.Since(began) > writeTime {
 				c.fault(fmt.Errorf("%s after the last fault %s takes no write", writeTime, s.name))
 				break

@@ -154,7 +154,7 @@ func (s *host) crash(operations int) {
 	if operations > 0 {
 		s.disk.light(operations)
 		for deadline := time.Now().Add(2 * time.Second); !l.dead.Load() && time.Now().Before(deadline); {
-			<-time.After(10 * time.Millisecond) // virtual time
+			wait(context.Background(), 10*time.Millisecond)
 		}
 	}
 	s.disk.pull()
