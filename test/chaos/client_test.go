@@ -80,8 +80,10 @@ func (c *client) ask(s *server, q request) (reply, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var body io.Reader = http.NoBody
-	if q.body != "" {
-		body = io.MultiReader(strings.NewReader(q.body)) // which the library cannot send again
+	if q.method != http.MethodGet {
+		// The library cannot send it again. It would do that by itself with what has an idempotency key and no body, such
+		// as a delete: a server that took it and died would then be told as one that refused the connection.
+		body = io.MultiReader(strings.NewReader(q.body))
 	}
 	r, err := http.NewRequestWithContext(ctx, q.method, "http://"+s.http+q.path, body)
 	if err != nil {
