@@ -111,13 +111,16 @@ func sumSome(r pebble.Reader, l LedgerID, to event.Revision, after []byte, bytes
 	start := ledgerKey(prefixRows, l)
 	options := &pebble.IterOptions{LowerBound: start, UpperBound: successor(start)}
 	if after != nil {
-		options.LowerBound = append(bytes.Clone(after), 0) // the least key behind it
+		options.LowerBound = after // a key that no row has would be none that the comparer knows the order of
 	}
 	it := iterate(r, options)
 	defer it.close()
 	var summer summer
 	for ok := it.First(); ok; ok = it.Next() {
 		key := it.Key()
+		if bytes.Equal(key, after) {
+			continue
+		}
 		if split(key) == len(key) {
 			return Sum{}, nil, read, &Fault{Op: "sum the rows", Err: fmt.Errorf("the key %x means nothing", key)}
 		}
