@@ -124,6 +124,15 @@ func (s slowFS) Create(name string) (raftfs.File, error) {
 	return slowFile{f, s.disk}, nil
 }
 
+// ReuseForWrite implements raftfs.FS: Pebble makes its second log from an old one, and so all later ones.
+func (s slowFS) ReuseForWrite(old, name string) (raftfs.File, error) {
+	f, err := s.FS.ReuseForWrite(old, name)
+	if err != nil || !strings.HasSuffix(name, ".log") {
+		return f, err
+	}
+	return slowFile{f, s.disk}, nil
+}
+
 // GetDiskUsage implements raftfs.FS: a disk in memory is never full, but it is asked.
 func (s slowFS) GetDiskUsage(string) (raftfs.DiskUsage, error) {
 	return raftfs.DiskUsage{AvailBytes: 1 << 40, TotalBytes: 1 << 40}, nil

@@ -17,6 +17,7 @@ import (
 // network carries Raft's messages between the hosts of one bubble, as badly as it is told to. Messages are encoded and
 // decoded on their way, so that no host ever holds what another may change. Nothing of it outlives the bubble.
 type network struct {
+	stuck    *watchdog
 	mu       sync.Mutex
 	random   *rand.Rand
 	hosts    map[string]*endpoint // by address: who listens there now
@@ -40,8 +41,8 @@ type weather struct {
 // calm is a local network.
 var calm = weather{delayMin: time.Millisecond, delayMax: 2 * time.Millisecond}
 
-func newNetwork(random *rand.Rand) *network {
-	return &network{random: random, hosts: map[string]*endpoint{}, cuts: map[link]bool{}, weather: calm}
+func newNetwork(random *rand.Rand, stuck *watchdog) *network {
+	return &network{stuck: stuck, random: random, hosts: map[string]*endpoint{}, cuts: map[link]bool{}, weather: calm}
 }
 
 // cut stops what goes from one address to another, in silence, as a router does that has lost its way.
@@ -78,6 +79,7 @@ func (n *network) setWeather(w weather) {
 func (n *network) fate(from, to string) (delays []time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.stuck.signs.Add(1)
 	w := n.weather
 	if n.cuts[link{from, to}] || n.random.Float64() < w.lose {
 		n.lost++

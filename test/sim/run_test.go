@@ -79,9 +79,11 @@ func simulate(t *testing.T, p plan) *result {
 	t.Helper()
 	began := time.Now()
 	r := &result{}
+	stuck := newWatchdog(t.Name())
+	defer stuck.stop()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		c, err := founded(p, newLogger(p.verbose))
+		c, err := founded(p, newLogger(p.verbose), stuck)
 		defer c.close()
 		if err != nil {
 			t.Fatal(err)

@@ -212,8 +212,8 @@ type cluster struct {
 }
 
 // founded makes a cluster and opens its ledger.
-func founded(p plan, out *slog.Logger) (*cluster, error) {
-	c := &cluster{plan: p, logger: out, record: &record{}, network: newNetwork(p.random("network"))}
+func founded(p plan, out *slog.Logger, stuck *watchdog) (*cluster, error) {
+	c := &cluster{plan: p, logger: out, record: &record{}, network: newNetwork(p.random("network"), stuck)}
 	founders := map[uint64]string{}
 	for i := range p.servers {
 		s := &host{cluster: c, control: make(lock, 1), name: fmt.Sprintf("s%d", i+1), skew: time.Duration(i) * 3 * time.Second}
