@@ -29,9 +29,15 @@ type DB struct {
 	summer summer
 }
 
+// Compaction was 40 % of apply with Pebble's defaults, much of it the price of each block of 4 KiB and of merging four
+// memtables at a time into what is there already. Blocks of 32 KiB would save another twentieth, and cost twice as much
+// where one row is read that no cache has.
 const (
 	memTableBytes  = 16 << 20
 	bloomBitsByKey = 10
+	blockBytes     = 16 << 10
+	levelZeroMerge = 8  // runs in level 0 that are merged into the next level
+	levelZeroStop  = 32 // runs in level 0 that make apply wait
 )
 
 // Open opens the database in a folder, and makes it where there is none.
@@ -50,6 +56,9 @@ func Open(dir string, o Options) (*DB, error) {
 		Logger:             pebbleLogger{o.Logger},
 		MemTableSize:       memTableBytes,
 		ReadOnly:           o.ReadOnly,
+
+		L0CompactionThreshold: levelZeroMerge,
+		L0StopWritesThreshold: levelZeroStop,
 		// Pebble would end the process where it finds damage: the error says it as well, and who reads what is damaged
 		// gets it.
 		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
@@ -57,6 +66,7 @@ func Open(dir string, o Options) (*DB, error) {
 		}},
 	}
 	for i := range options.Levels {
+		options.Levels[i].BlockSize = blockBytes
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsByKey)
 	}
 	db, err := pebble.Open(dir, options)
