@@ -192,12 +192,12 @@ type follower struct{ *log.Follower }
 
 func (f follower) Next(ctx context.Context) ([]event.Event, error) {
 	events, err := f.Follower.Next(ctx)
-	return distort(events), outside(err)
+	return starve(events), outside(err)
 }
 
 func (f follower) TryNext() ([]event.Event, error) {
 	events, err := f.Follower.TryNext()
-	return distort(events), outside(err)
+	return distort(events), outside(breakOff(f.Follower, err))
 }
 
 // Close implements gateway.Follower; a log's follower holds nothing.

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/log"
 	"github.com/rollcall/rollcall/log/event"
 )
 
@@ -38,6 +40,22 @@ func lookBack(head event.Revision, o gateway.ReadOptions) gateway.ReadOptions {
 		o.At = head - 3
 	}
 	return o
+}
+
+// breakOff has the reading of a ledger end too early.
+func breakOff(f *log.Follower, err error) error {
+	if err == nil && fault.Broken(fault.ReplayBreaks) && f.Position() > nowAndThen {
+		return errors.New("the reading breaks off, on purpose")
+	}
+	return err
+}
+
+// starve gives a follower nothing of what comes live.
+func starve(events []event.Event) []event.Event {
+	if fault.Broken(fault.FeedStops) {
+		return nil
+	}
+	return distort(events)
 }
 
 // distort gives a follower other events than those that there are.

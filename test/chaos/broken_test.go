@@ -35,6 +35,8 @@ func TestCheckersNotice(t *testing.T) {
 		{name: fault.HalfCommit, servers: 1, checker: "SubscribersMissNothing"},
 		{name: fault.HalfCommit, servers: 1, checker: "BookmarksTrue", enough: markedInside},
 		{name: fault.RepeatEvent, servers: 1, checker: "SubscribersInOrder"},
+		{name: fault.FeedStops, servers: 1, checker: "FollowersCatchUp"},
+		{name: fault.ReplayBreaks, servers: 1, checker: "LedgerReadable"},
 	} {
 		t.Run(c.name+" "+c.checker, func(t *testing.T) {
 			if c.servers > 1 && !*all {
@@ -95,7 +97,7 @@ func markedInside(l *load) bool {
 // stays are the directives that must go on to the end: what is wrong in a subscription is noticed where it ends.
 func stays(name string) []string {
 	switch name {
-	case fault.LoseEvent, fault.HalfCommit, fault.RepeatEvent:
+	case fault.LoseEvent, fault.HalfCommit, fault.RepeatEvent, fault.FeedStops, fault.ReplayBreaks:
 		return []string{"broken " + name}
 	}
 	return nil

@@ -16,7 +16,8 @@ func TestReleaseHasNoFaults(t *testing.T) {
 	for _, name := range append(fault.Points(),
 		"ROLLCALL_FAULTS", "rollcall/fault.Broken", "rollcall/fault.pass", "rollcall/log.compactions",
 		fault.StaleReads, fault.AckBeforeCommit, fault.DropRow, fault.RevisionReuse, fault.RevisionGap, fault.RevisionFalls,
-		fault.OtherBytes, fault.LoseEvent, fault.RepeatEvent, fault.HalfCommit, fault.SnapshotEntries, fault.CompactionOverhead) {
+		fault.OtherBytes, fault.LoseEvent, fault.RepeatEvent, fault.HalfCommit, fault.FeedStops, fault.ReplayBreaks,
+		fault.SnapshotEntries, fault.CompactionOverhead) {
 		if !bytes.Contains(with, []byte(name)) {
 			t.Errorf("the binary with faults does not hold %q: this test looks for the wrong thing", name)
 		}
