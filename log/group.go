@@ -40,6 +40,9 @@ type group struct {
 	voterFile string      // says that this replica votes, see wasVoter
 	votes     atomic.Bool // and that the file is there
 
+	term      atomic.Uint64 // of the last leader that this server was told of
+	elections atomic.Uint64 // see Log.Elections
+
 	current  atomic.Int64 // when the state was last known to be current, as now gives it
 	checking atomic.Bool  // somebody is finding out
 }

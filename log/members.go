@@ -189,9 +189,27 @@ type leaderListener struct{ log *Log }
 
 // LeaderUpdated implements raftio.IRaftEventListener. It must not wait.
 func (l leaderListener) LeaderUpdated(info raftio.LeaderInfo) {
-	if g := l.log.groups[info.ShardID]; g != nil && g.proposer != nil {
+	g := l.log.groups[info.ShardID]
+	if g == nil {
+		return
+	}
+	if info.LeaderID != 0 && info.Term > g.term.Load() {
+		g.term.Store(info.Term)
+		g.elections.Add(1)
+	}
+	if g.proposer != nil {
 		g.proposer.leaderIs(info.LeaderID, info.Term)
 	}
+}
+
+// Elections is how many elections of a leader this server has learnt of since it started, the first one included. One
+// that nobody asked for, while all servers lived, shows that they or their disks are too slow for Config.Tick.
+func (l *Log) Elections(group uint64) uint64 {
+	g := l.groups[group]
+	if g == nil {
+		return 0
+	}
+	return g.elections.Load()
 }
 
 // What Dragonboat wants to know at a start, and keeps to itself afterwards, is whether the replica votes. A founder

@@ -134,6 +134,7 @@ func TestLeaderDies(t *testing.T) {
 		t.Fatal("no leader after a write")
 	}
 	survivor := members[leader%3].log
+	elections := survivor.Elections(1)
 	members[leader-1].close(t)
 	began := time.Now()
 	// More than there are slots for entries, so that what died with the leader would block what comes after.
@@ -154,6 +155,9 @@ func TestLeaderDies(t *testing.T) {
 	retry(t, survivor, "z")
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("the next leader's first write took %s: it waited for commands that died with the leader before", took)
+	}
+	if now := survivor.Elections(1); elections == 0 || now <= elections {
+		t.Errorf("the survivor knows of %d elections, and knew of %d before the leader died", now, elections)
 	}
 }
 

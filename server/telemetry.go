@@ -95,6 +95,8 @@ var (
 	descRevision = prometheus.NewDesc("rollcall_ledger_revision", "Last revision that this server has applied.", []string{"namespace"}, nil)
 	descNames    = prometheus.NewDesc("rollcall_dns_revision", "Revision that DNS answers show.", []string{"namespace"}, nil)
 	descLeader   = prometheus.NewDesc("rollcall_ready", "1 while every group has a leader and every view has caught up.", nil, nil)
+	descLeads    = prometheus.NewDesc("rollcall_raft_leads", "1 while this server leads the group.", []string{"group"}, nil)
+	descElected  = prometheus.NewDesc("rollcall_raft_elections_total", "Elections of a leader of the group that this server has learnt of.", []string{"group"}, nil)
 	descPushed   = prometheus.NewDesc("rollcall_nats_events_total", "Events pushed to the NATS stream.", []string{"namespace"}, nil)
 	descLag      = prometheus.NewDesc("rollcall_nats_lag_events", "Events that the NATS stream is behind the ledger.", []string{"namespace"}, nil)
 	descResyncs  = prometheus.NewDesc("rollcall_nats_resyncs_total", "Times that a stream had to be taken up again.", []string{"namespace"}, nil)
@@ -112,7 +114,7 @@ var (
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRevision, descNames, descLeader, descPushed, descLag, descResyncs, descClients, descQueries, descReplies, descDropped, descCut,
-		descCompared, descDiffers, descApart,
+		descCompared, descDiffers, descApart, descLeads, descElected,
 	} {
 		to <- d
 	}
@@ -135,6 +137,11 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		return 0
 	}
 	gauge(descLeader, flag(s.Ready()))
+	for _, group := range s.log.Groups() {
+		id := strconv.FormatUint(group, 10)
+		gauge(descLeads, flag(s.log.Leader(group) == s.identity.Replica), id)
+		counter(descElected, s.log.Elections(group), id)
+	}
 	for _, namespace := range s.Namespaces() {
 		if head, err := s.Head(namespace); err == nil {
 			gauge(descRevision, float64(head), namespace)
