@@ -26,6 +26,8 @@ type Backend interface {
 	// Submit has a command decided, and waits for the outcome. A refusal is a *commands.Rejection; see also
 	// the errors of this package.
 	Submit(ctx context.Context, namespace string, r Request) (commands.Answer, error)
+	// Rehearse decides a command as Submit would have it decided now, and writes nothing.
+	Rehearse(ctx context.Context, namespace string, r Request) (commands.Rehearsal, error)
 	// View runs fn on the state of a namespace. What fn gets is valid until it returns.
 	View(ctx context.Context, namespace string, o ReadOptions, fn func(View) error) error
 	// Follow reads a namespace's events from a revision on (0 and 1: from the first), then goes on live. Zero

@@ -39,17 +39,8 @@ func (s *Server) Head(namespace string) (event.Revision, error) {
 func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request) (commands.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
 	defer cancel()
-	group, err := s.find(ctx, namespace, false)
+	group, r, err := s.prepare(ctx, namespace, r)
 	if err != nil {
-		return commands.Answer{}, err
-	}
-	if rejection := commands.Validate(r.Command); rejection != nil {
-		return commands.Answer{}, rejection
-	}
-	if r.Command, err = s.guard(r.Command); err != nil {
-		return commands.Answer{}, err
-	}
-	if err := s.checkKey(r.Key); err != nil {
 		return commands.Answer{}, err
 	}
 	answer, err := s.submit(ctx, group, namespace, r)
@@ -63,6 +54,21 @@ func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request
 		s.awaitNames(ctx, namespace, answer.Revision)
 	}
 	return answer, err
+}
+
+// prepare refuses what need not be decided, and gives the group that decides, and the request as it is to be decided.
+func (s *Server) prepare(ctx context.Context, namespace string, r gateway.Request) (uint64, gateway.Request, error) {
+	group, err := s.find(ctx, namespace, false)
+	if err != nil {
+		return 0, r, err
+	}
+	if rejection := commands.Validate(r.Command); rejection != nil {
+		return 0, r, rejection
+	}
+	if r.Command, err = s.guard(r.Command); err != nil {
+		return 0, r, err
+	}
+	return group, r, s.checkKey(r.Key)
 }
 
 func (s *Server) submit(ctx context.Context, group uint64, ledger string, r gateway.Request) (commands.Answer, error) {

@@ -76,7 +76,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	defer func() { a.Observe(c.operation, c.status, time.Since(start)) }()
 	defer c.recover()
-	if err := c.serve(); err != nil {
+	if err := c.serve(); err != nil && !errors.Is(err, errAnswered) {
 		c.refuse(err)
 	}
 }

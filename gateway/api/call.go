@@ -210,7 +210,46 @@ func (c *call) submit(namespace string, command commands.Command) (commands.Answ
 		return commands.Answer{}, r
 	}
 	request.Key = key
+	if c.flag(dryRun) {
+		return commands.Answer{}, c.rehearse(namespace, request)
+	}
 	return c.api.Backend.Submit(c.ctx, namespace, request)
+}
+
+// dryRun is the query parameter that asks what a write would do.
+const dryRun = "dry-run"
+
+// rehearsal is the answer to a write that was not to be carried out. Its revisions are those that the events would have
+// if nothing else came first; so it has no ETag.
+type rehearsal struct {
+	Revision  event.Revision       `json:"revision" doc:"The commit that it would be, if nothing else came first; where nothing would change, the revision of what is there"`
+	Events    []gateway.CloudEvent `json:"events" doc:"What would be written; empty where nothing would change"`
+	Succeeded *bool                `json:"succeeded,omitempty" doc:"Of a transaction: all conditions hold, and then would run; otherwise else would"`
+	Failed    []int                `json:"failed,omitempty" doc:"Of a transaction: the indexes of the conditions that do not hold"`
+}
+
+// errAnswered says that the answer is out already.
+var errAnswered = errors.New("answered")
+
+// rehearse answers with what a command would do.
+func (c *call) rehearse(namespace string, request gateway.Request) error {
+	r, err := c.api.Backend.Rehearse(c.ctx, namespace, request)
+	if err != nil {
+		return err
+	}
+	out := rehearsal{Revision: r.Answer.Revision, Events: make([]gateway.CloudEvent, len(r.Events)), Failed: r.Answer.Failed}
+	for i, e := range r.Events {
+		out.Events[i] = gateway.NewCloudEvent(c.api.Backend.Cluster(), namespace, e)
+	}
+	if r.Answer.Branch != commands.NoBranch {
+		succeeded := r.Answer.Branch == commands.BranchThen
+		out.Succeeded = &succeeded
+	}
+	c.shows(r.Head)
+	if err := c.json(http.StatusOK, out); err != nil {
+		return err
+	}
+	return errAnswered
 }
 
 func isReason(s string) bool {

@@ -110,6 +110,9 @@ func (d document) operation(op *operation) *huma.Operation {
 	for _, a := range op.answers {
 		o.Responses[strconv.Itoa(a.status)] = d.answer(op, a)
 	}
+	if op.write {
+		d.rehearsed(o.Responses["200"])
+	}
 	d.refusals(o.Responses, op)
 	return o
 }
@@ -159,6 +162,14 @@ func (d document) answer(op *operation, a answer) *huma.Response {
 		r.Headers[name] = &huma.Param{Description: "The revision, in quotes", Schema: &huma.Schema{Type: huma.TypeString}}
 	}
 	return r
+}
+
+// rehearsed says that a write may also be answered with what it would do.
+func (d document) rehearsed(r *huma.Response) {
+	for _, m := range r.Content {
+		m.Schema = &huma.Schema{OneOf: []*huma.Schema{m.Schema, d.Schema(reflect.TypeFor[rehearsal](), true, "")}}
+	}
+	r.Description += "; with `dry-run`, a Rehearsal"
 }
 
 // codesOf are all codes that an operation may give.

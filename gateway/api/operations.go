@@ -97,6 +97,10 @@ func (op *operation) complete() {
 			"A name for this change, at most 128 printable ASCII characters, and another one for each: the same request with the same key, " +
 				"made again within ten minutes, gets the first answer and changes nothing. One that was refused or had nothing to change is decided anew",
 		})
+		op.query = append(op.query, parameter{
+			name: dryRun, kind: flag,
+			description: "Write nothing; answer with the events that would be written, as a `Rehearsal`, or with the refusal",
+		})
 	} else if !op.stream {
 		op.query = append(op.query, reading...)
 	}

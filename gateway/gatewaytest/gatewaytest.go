@@ -132,26 +132,63 @@ func (b *Backend) Head(namespace string) (event.Revision, error) {
 func (b *Backend) Submit(ctx context.Context, namespace string, r gateway.Request) (commands.Answer, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, err := b.ledger(namespace); err != nil {
+	if err := b.admit(ctx, namespace, r); err != nil {
 		return commands.Answer{}, err
-	}
-	if rejection := commands.Validate(r.Command); rejection != nil {
-		return commands.Answer{}, rejection
-	}
-	if rejection := commands.ValidateKeyOf(r.Key); r.Key != "" && rejection != nil {
-		return commands.Answer{}, rejection
-	}
-	if err := b.faults.Submit; err != nil {
-		return commands.Answer{}, err
-	}
-	if err := ctx.Err(); err != nil {
-		return commands.Answer{}, fmt.Errorf("%w: %w", gateway.ErrUnavailable, err)
 	}
 	answer, err := b.submit(namespace, r)
 	if err == nil && b.faults.Applied != nil {
 		return commands.Answer{}, b.faults.Applied
 	}
 	return answer, err
+}
+
+func (b *Backend) admit(ctx context.Context, namespace string, r gateway.Request) error {
+	if _, err := b.ledger(namespace); err != nil {
+		return err
+	}
+	if rejection := commands.Validate(r.Command); rejection != nil {
+		return rejection
+	}
+	if rejection := commands.ValidateKeyOf(r.Key); r.Key != "" && rejection != nil {
+		return rejection
+	}
+	if err := b.faults.Submit; err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", gateway.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// Rehearse implements gateway.Backend.
+func (b *Backend) Rehearse(ctx context.Context, namespace string, r gateway.Request) (commands.Rehearsal, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if err := b.admit(ctx, namespace, r); err != nil {
+		return commands.Rehearsal{}, err
+	}
+	order, err := commands.Decode(commands.Order{Version: commands.Version, Key: r.Key, Command: r.Command}.Encode())
+	if err != nil {
+		return commands.Rehearsal{}, err
+	}
+	view, at := b.situation(namespace)
+	out, rejection := commands.Rehearse(view, at, order, r.Actor, r.Reason)
+	if rejection != nil {
+		return commands.Rehearsal{}, rejection
+	}
+	return out, nil
+}
+
+// situation is what a command is decided on now.
+func (b *Backend) situation(namespace string) (projections.View, commands.Situation) {
+	l := b.ledgers[namespace]
+	asked := event.Time(b.now.UnixNano())
+	view := projections.NewView(l.at(l.head()), l.head())
+	return view, commands.Situation{
+		Ledger: namespace, Now: max(asked, l.time()), Asked: asked, ReadBytes: event.TxnReadBytesMax,
+		Past: func(r event.Revision) commands.State { return view.At(r) },
+	}
 }
 
 func (b *Backend) submit(namespace string, r gateway.Request) (commands.Answer, error) {
@@ -190,17 +227,13 @@ func (b *Backend) decide(namespace string, r gateway.Request) (commands.Answer, 
 		return commands.Answer{}, err
 	}
 	l := b.ledgers[namespace]
-	now := max(event.Time(b.now.UnixNano()), l.time())
-	view := projections.NewView(l.at(l.head()), l.head())
-	decision, rejection := commands.Decide(view, commands.Situation{
-		Ledger: namespace, Now: now, Asked: event.Time(b.now.UnixNano()), ReadBytes: event.TxnReadBytesMax,
-		Past: func(r event.Revision) commands.State { return view.At(r) },
-	}, order)
+	view, at := b.situation(namespace)
+	decision, rejection := commands.Decide(view, at, order)
 	if decision.Skip > 0 {
 		return commands.Answer{}, fmt.Errorf("%T: revisions do not jump in this backend", r.Command)
 	}
 	if rejection == nil && len(decision.Events) > 0 {
-		l.commit(now, r, decision)
+		l.commit(at.Now, r, decision)
 	}
 	decision.Answer.Resolve(l.head())
 	answer, rejection, err := commands.DecodeReply(commands.EncodeReply(decision.Answer, rejection))

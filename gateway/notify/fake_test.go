@@ -134,6 +134,10 @@ func (l *ledgers) Submit(context.Context, string, gateway.Request) (commands.Ans
 	return commands.Answer{}, errors.New("notify submits nothing")
 }
 
+func (l *ledgers) Rehearse(context.Context, string, gateway.Request) (commands.Rehearsal, error) {
+	return commands.Rehearsal{}, errors.New("notify rehearses nothing")
+}
+
 func (l *ledgers) View(context.Context, string, gateway.ReadOptions, func(gateway.View) error) error {
 	return errors.New("notify views nothing")
 }
