@@ -30,6 +30,9 @@ type Backend interface {
 	Rehearse(ctx context.Context, namespace string, r Request) (commands.Rehearsal, error)
 	// View runs fn on the state of a namespace. What fn gets is valid until it returns.
 	View(ctx context.Context, namespace string, o ReadOptions, fn func(View) error) error
+	// History gives the events of one key or one instance, by its subject, newest first; see History. A subject that has
+	// no history of its own is ErrNoHistory, with what is wrong.
+	History(ctx context.Context, namespace string, o ReadOptions, subject string, limit int) (History, error)
 	// Follow reads a namespace's events from a revision on (0 and 1: from the first), then goes on live. Zero
 	// waiting costs zero work. Close it after use.
 	Follow(namespace string, from event.Revision) (Follower, error)
@@ -103,6 +106,18 @@ type View struct {
 	Staleness time.Duration
 }
 
+// History is what happened to one thing.
+type History struct {
+	// Events are in the order of revisions, the newest first.
+	Events []event.Event
+	// Head is the state that was looked back from.
+	Head event.Revision
+	// More tells that there are older ones.
+	More bool
+	// Staleness is as in View.
+	Staleness time.Duration
+}
+
 // Follower yields the events of one ledger in order, without gap or repeat. It is used by one goroutine.
 type Follower interface {
 	// Next gives the events that come next, waiting for the first of them. They are whole commits where the
@@ -122,6 +137,8 @@ var (
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrBusy says that too much is waiting already: nothing was written, try again later.
 	ErrBusy = errors.New("too busy")
+	// ErrNoHistory says that a subject is not that of one key or instance.
+	ErrNoHistory = errors.New("a history is that of one key (kv.…) or one instance (service.{service}.{id})")
 	// ErrClosed says that the server is stopping.
 	ErrClosed = errors.New("server is stopping")
 )

@@ -384,6 +384,39 @@ func (l *Log) View(group uint64, ledger string, at func(*store.DB, store.Ledger)
 	})
 }
 
+// historyScanMax bounds how many events History looks at for one call: a large commit holds up to event.CommitEventsMax.
+const historyScanMax = 2 * event.CommitEventsMax
+
+// History gives the events of a subject that changed a row, newest first: those of commits up to a revision, at most
+// limit of them, fewer where finding them costs too much. More tells that there are others, further back.
+func (l *Log) History(group uint64, ledger, subject string, t store.Table, key []byte, upTo event.Revision, limit int) (events []event.Event, more bool, err error) {
+	g, err := l.group(group)
+	if err != nil {
+		return nil, false, err
+	}
+	err = g.machine.Read(func(db *store.DB) error {
+		end, ok := g.machine.Ledger(ledger)
+		if !ok {
+			return fmt.Errorf("%w: %q on group %d", ErrNoLedger, ledger, group)
+		}
+		scanned := 0
+		for commit := range db.Touches(end.ID, t, key, min(upTo, end.Head.Revision)) {
+			if len(events) >= limit || scanned >= historyScanMax {
+				more = true
+				return nil
+			}
+			for e := range db.Commit(end.ID, commit) {
+				if scanned++; e.Body.Subject() == subject {
+					events = append(events, e)
+					break // a commit writes a thing once
+				}
+			}
+		}
+		return nil
+	})
+	return events, more, err
+}
+
 // Follow reads a ledger's events from a revision on and goes on live.
 func (l *Log) Follow(group uint64, ledger string, from event.Revision) (*Follower, error) {
 	g, err := l.group(group)

@@ -180,6 +180,28 @@ func (s *Server) await(ctx context.Context, group uint64, ledger string, revisio
 	return nil
 }
 
+// History implements gateway.Backend.
+func (s *Server) History(ctx context.Context, namespace string, o gateway.ReadOptions, subject string, limit int) (gateway.History, error) {
+	table, key, ok, err := projections.RowOf(subject)
+	if err != nil || !ok {
+		return gateway.History{}, fmt.Errorf("%w: %q", gateway.ErrNoHistory, subject)
+	}
+	var h gateway.History
+	err = s.View(ctx, namespace, o, func(v gateway.View) error {
+		h.Head, h.Staleness = v.Head(), v.Staleness
+		return nil
+	})
+	if err != nil {
+		return h, err
+	}
+	group, err := s.placement.group(namespace)
+	if err != nil {
+		return h, err
+	}
+	h.Events, h.More, err = s.log.History(group, namespace, subject, table, key, h.Head, limit)
+	return h, outside(err)
+}
+
 // Follow implements gateway.Backend.
 func (s *Server) Follow(namespace string, from event.Revision) (gateway.Follower, error) {
 	group, err := s.placement.group(namespace)

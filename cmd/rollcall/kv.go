@@ -24,6 +24,8 @@ type kvCmd struct {
 	List   kvListCmd   `cmd:"" help:"List keys."`
 	Import kvImportCmd `cmd:"" help:"Bring a JSON document in, one key for each leaf."`
 	Export kvExportCmd `cmd:"" help:"Write the JSON document that an import took apart."`
+
+	History kvHistoryCmd `cmd:"" help:"Tell what happened to a key: when, what, who, why."`
 }
 
 type kvGetCmd struct {
@@ -249,6 +251,60 @@ func (s *session) listKeys(out *bufio.Writer, keys func(func(string, error) bool
 		}
 	}
 	return nil
+}
+
+type kvHistoryCmd struct {
+	Key   string `arg:"" help:"The key, which may be gone."`
+	Limit int    `default:"0" help:"At most so many events; 0 is all of them."`
+	At    string `placeholder:"REVISION|TIME" help:"Look back from then."`
+}
+
+// Help teaches by example.
+func (kvHistoryCmd) Help() string {
+	return `Examples:
+
+    rollcall kv history app/limit
+    rollcall kv history app/limit --limit 1        the last change
+    rollcall kv history app/limit --at 2026-01-31T09:00:00Z
+    rollcall kv history app/limit --json           whole events, one a line
+
+The newest change comes first; deletions are among them. A key that never was has no history, which is exit status 1.`
+}
+
+// Run tells what happened.
+func (c kvHistoryCmd) Run(ctx context.Context, s *session) error {
+	options, err := readOptions(c.At)
+	if err != nil {
+		return err
+	}
+	if c.Limit < 0 {
+		return misusef("--limit %d: it must be a number from 0", c.Limit)
+	}
+	cl, ctx, cancel, err := s.request(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	told := 0
+	err = s.flushed(func(out *bufio.Writer) error {
+		story := newStory(s, cl)
+		for e, err := range cl.History(ctx, client.KeySubject(c.Key), options...) {
+			if err != nil {
+				return err
+			}
+			if err := story.event(ctx, out, e); err != nil {
+				return err
+			}
+			if told++; told == c.Limit {
+				break
+			}
+		}
+		return nil
+	})
+	if err == nil && told == 0 {
+		return fmt.Errorf("key %q never was: %w", c.Key, client.ErrNotFound)
+	}
+	return err
 }
 
 // entryLine is an entry in JSON, in the shape of the server's own answer.

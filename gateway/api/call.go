@@ -274,6 +274,11 @@ func (c *call) viewAs(ctx context.Context, namespace string, o gateway.ReadOptio
 		}
 		return fn(v)
 	})
+	return c.notSeen(o, err)
+}
+
+// notSeen tells a reader who waited for a revision that did not come that this is no mistake of its own.
+func (c *call) notSeen(o gateway.ReadOptions, err error) error {
 	var behind gateway.RevisionError
 	if errors.As(err, &behind) && behind.Asked == o.MinRevision && behind.Asked != o.At {
 		return gateway.NewProblem(gateway.CodeRevisionNotSeen, "%v; it may come, or be on another server", behind)

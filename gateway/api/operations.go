@@ -73,7 +73,7 @@ func operations() []operation {
 	all = append(all, txnOperation())
 	all = append(all, serviceOperations()...)
 	all = append(all, instanceOperations()...)
-	all = append(all, eventsOperation())
+	all = append(all, eventsOperation(), historyOperation())
 	all = append(all, namespaceOperations()...)
 	all = append(all, memberOperations()...)
 	all = append(all, snapshotOperation())

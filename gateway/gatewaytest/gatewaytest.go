@@ -117,6 +117,27 @@ func (b *Backend) Groups(ctx context.Context) (all []gateway.Group, err error) {
 	return all, err
 }
 
+// History implements gateway.Backend.
+func (b *Backend) History(ctx context.Context, namespace string, o gateway.ReadOptions, subject string, limit int) (h gateway.History, err error) {
+	if _, _, ok, err := projections.RowOf(subject); err != nil || !ok {
+		return h, fmt.Errorf("%w: %q", gateway.ErrNoHistory, subject)
+	}
+	err = b.View(ctx, namespace, o, func(v gateway.View) error { // the lock is held
+		h.Head, h.Staleness = v.Head(), v.Staleness
+		for _, e := range slices.Backward(b.ledgers[namespace].events[:h.Head]) {
+			if e.Commit > h.Head || e.Body.Subject() != subject {
+				continue
+			}
+			if h.More = len(h.Events) == limit; h.More {
+				return nil
+			}
+			h.Events = append(h.Events, e)
+		}
+		return nil
+	})
+	return h, err
+}
+
 // Head implements gateway.Backend.
 func (b *Backend) Head(namespace string) (event.Revision, error) {
 	b.mu.RLock()

@@ -138,6 +138,10 @@ func (l *ledgers) Rehearse(context.Context, string, gateway.Request) (commands.R
 	return commands.Rehearsal{}, errors.New("notify rehearses nothing")
 }
 
+func (l *ledgers) History(context.Context, string, gateway.ReadOptions, string, int) (gateway.History, error) {
+	return gateway.History{}, errors.New("notify looks back on nothing")
+}
+
 func (l *ledgers) View(context.Context, string, gateway.ReadOptions, func(gateway.View) error) error {
 	return errors.New("notify views nothing")
 }

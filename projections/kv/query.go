@@ -113,3 +113,6 @@ func subtreeOf(key, prefix, separator string) (string, bool) {
 	}
 	return key[:len(prefix)+i+len(separator)], true
 }
+
+// Row names the row of a key.
+func Row(key string) (store.Table, []byte) { return store.TableKV, []byte(key) }

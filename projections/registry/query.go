@@ -34,3 +34,6 @@ func scan(r store.Reader, prefix []byte) iter.Seq[event.Registration] {
 		}
 	}
 }
+
+// Row names the row of an instance.
+func Row(service, id string) (store.Table, []byte) { return store.TableInstances, key(service, id) }

@@ -1,0 +1,44 @@
+package store
+
+import (
+	"fmt"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// Touches yields the commits that wrote or deleted a row, up to a commit, newest first. Only what is kept of the row's
+// versions is known.
+func (d *DB) Touches(l LedgerID, t Table, key []byte, upTo event.Revision) iter.Seq[event.Revision] {
+	return func(yield func(event.Revision) bool) {
+		prefix := appendRowPrefix(nil, l, t, key)
+		it := d.iter(&pebble.IterOptions{LowerBound: appendVersion(append([]byte(nil), prefix...), upTo), UpperBound: successor(prefix)})
+		defer it.close()
+		for ok := it.First(); ok; ok = it.Next() {
+			if _, commit := rowKeyOf(it.Key()); !yield(commit) {
+				return
+			}
+		}
+		it.check("read the versions of a row")
+	}
+}
+
+// Commit yields the events of a commit, the last one first.
+func (d *DB) Commit(l LedgerID, commit event.Revision) iter.Seq[event.Event] {
+	return func(yield func(event.Event) bool) {
+		it := d.iter(&pebble.IterOptions{LowerBound: ledgerKey(prefixEvents, l), UpperBound: eventKey(l, commit+1)})
+		defer it.close()
+		for ok := it.Last(); ok; ok = it.Prev() {
+			e, err := event.Decode(it.value())
+			if err != nil {
+				fault(fmt.Sprintf("read commit %d", commit), err)
+			}
+			if e.Commit != commit || !yield(e) {
+				return
+			}
+		}
+		it.check("read a commit")
+	}
+}
