@@ -46,8 +46,10 @@ type Config struct {
 	Tick   time.Duration
 	Logger *slog.Logger
 	// ScrubBytes is how many bytes of what is stored are read and checked again in a second, in the background; zero
-	// means DefaultScrubBytes, less than zero none. Damaged is told what is wrong, again in every round.
+	// means DefaultScrubBytes, less than zero none. ScrubEvery is the rest before each round through everything, the
+	// first one too; zero means DefaultScrubEvery. Damaged is told what is wrong, again in every round.
 	ScrubBytes int
+	ScrubEvery time.Duration
 	Damaged    func(Damage)
 	// SnapshotEntries is after how many entries Raft's log is compacted, and CompactionOverhead how many of them are
 	// kept for replicas that lag a little. Zero means the default of each.

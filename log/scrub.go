@@ -14,8 +14,9 @@ import (
 const (
 	// DefaultScrubBytes is how many bytes a second are read again, at most: 14 GiB an hour, for some percent of a core.
 	DefaultScrubBytes = 4 << 20
-	// scrubRest is the time between the end of a round through everything and the next: a small state needs no more.
-	scrubRest = 10 * time.Minute
+	// DefaultScrubEvery is the time between the end of a round through everything and the next: a small state needs no
+	// more.
+	DefaultScrubEvery = 10 * time.Minute
 )
 
 // Damage is what scrubbing found in the state of a ledger on this server.
@@ -29,14 +30,18 @@ type Damage struct {
 type scrubber struct {
 	log     *Log
 	bytes   int // a second
+	rest    time.Duration
 	pause   func(context.Context, time.Duration) error
 	damaged func(Damage)
 }
 
 func newScrubber(l *Log, c Config) *scrubber {
-	s := &scrubber{log: l, bytes: c.ScrubBytes, pause: pause, damaged: c.Damaged}
+	s := &scrubber{log: l, bytes: c.ScrubBytes, rest: c.ScrubEvery, pause: pause, damaged: c.Damaged}
 	if s.bytes == 0 {
 		s.bytes = DefaultScrubBytes
+	}
+	if s.rest == 0 {
+		s.rest = DefaultScrubEvery
 	}
 	if s.damaged == nil {
 		s.damaged = func(d Damage) {
@@ -51,7 +56,7 @@ func (s *scrubber) run(ctx context.Context) {
 	if s.bytes < 0 {
 		return
 	}
-	for s.pause(ctx, scrubRest) == nil {
+	for s.pause(ctx, s.rest) == nil {
 		s.round(ctx)
 	}
 }

@@ -64,11 +64,12 @@ func TestScrubber(t *testing.T) {
 
 	var damages []Damage
 	var spent time.Duration
+	const rest = time.Hour // which no chunk lasts
 	rests := 0
-	s := newScrubber(l, Config{ScrubBytes: 1 << 20, Damaged: func(d Damage) { damages = append(damages, d) }})
+	s := newScrubber(l, Config{ScrubBytes: 1 << 20, ScrubEvery: rest, Damaged: func(d Damage) { damages = append(damages, d) }})
 	over := errors.New("over")
 	s.pause = func(_ context.Context, d time.Duration) error {
-		if d == scrubRest {
+		if d == rest {
 			if rests++; rests > 2 {
 				return over
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/rollcall/rollcall/gateway/notify"
+	"github.com/rollcall/rollcall/log"
 	"github.com/rollcall/rollcall/log/event"
 )
 
@@ -51,6 +52,12 @@ type Config struct {
 	// BookmarkEvery is how often quiet subscribers learn how far the ledger has gone; default 5s.
 	BookmarkEvery Duration `toml:"bookmark-every"`
 
+	// ScrubRate is how many bytes a second are read again at most, of what this server stores, to find damage before
+	// somebody is answered with it. Nil means the default, 4 MiB; zero means that nothing is.
+	ScrubRate *Size `toml:"scrub-rate"`
+	// ScrubEvery is the rest before each round through everything that is stored; default 10m.
+	ScrubEvery Duration `toml:"scrub-every"`
+
 	Logger *slog.Logger `toml:"-"`
 	// Version is what the binary says of itself.
 	Version string `toml:"-"`
@@ -70,6 +77,8 @@ const (
 	DefaultRequestTimeout = 5 * time.Second
 	DefaultTick           = 50 * time.Millisecond
 	DefaultBookmarkEvery  = 5 * time.Second
+	DefaultScrubRate      = log.DefaultScrubBytes
+	DefaultScrubEvery     = log.DefaultScrubEvery
 )
 
 const groupsMax = 64
@@ -112,6 +121,7 @@ func (c *Config) setDefaults(hostname string) {
 		{&c.RequestTimeout, DefaultRequestTimeout},
 		{&c.Tick, DefaultTick},
 		{&c.BookmarkEvery, DefaultBookmarkEvery},
+		{&c.ScrubEvery, DefaultScrubEvery},
 	} {
 		if *f.field == 0 {
 			*f.field = Duration(f.value)
@@ -119,6 +129,10 @@ func (c *Config) setDefaults(hostname string) {
 	}
 	if c.WindowBytes == 0 {
 		c.WindowBytes = DefaultWindowBytes
+	}
+	if c.ScrubRate == nil {
+		rate := Size(DefaultScrubRate)
+		c.ScrubRate = &rate
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -169,7 +183,7 @@ func (c *Config) Check() error {
 	for _, d := range []struct {
 		flag  string
 		value Duration
-	}{{"request-timeout", c.RequestTimeout}, {"window-age", c.WindowAge}, {"bookmark-every", c.BookmarkEvery}} {
+	}{{"request-timeout", c.RequestTimeout}, {"window-age", c.WindowAge}, {"bookmark-every", c.BookmarkEvery}, {"scrub-every", c.ScrubEvery}} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s %s: a length of time above zero", d.flag, time.Duration(d.value)))
 		}
@@ -178,6 +192,14 @@ func (c *Config) Check() error {
 		errs = append(errs, fmt.Errorf("window-bytes %d: at least %d, so that the largest event fits", c.WindowBytes, notify.WindowBytesMin))
 	}
 	return errors.Join(errs...)
+}
+
+// scrubBytes is ScrubRate as package log has it: there zero is the default, and less than zero means never.
+func (c *Config) scrubBytes() int {
+	if *c.ScrubRate == 0 {
+		return -1
+	}
+	return int(*c.ScrubRate)
 }
 
 // advertised is the address under which the other servers reach this one.

@@ -20,6 +20,8 @@ dns-domain = "Example.ORG"
 groups = 2
 window-bytes = "8MiB"
 window-age = "1h30m"
+scrub-rate = "1MiB"
+scrub-every = "1h"
 insecure = true
 `
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -33,7 +35,8 @@ insecure = true
 		t.Fatal(err)
 	}
 	if c.Name != "a" || c.HTTP != "127.0.0.1:1" || c.DNSDomain != "example.org." || c.Groups != 2 || c.WindowBytes != 8<<20 ||
-		time.Duration(c.WindowAge) != 90*time.Minute || !c.Insecure || c.NATS != server.DefaultNATS {
+		time.Duration(c.WindowAge) != 90*time.Minute || !c.Insecure || c.NATS != server.DefaultNATS ||
+		*c.ScrubRate != 1<<20 || time.Duration(c.ScrubEvery) != time.Hour {
 		t.Errorf("got %+v", c)
 	}
 	for name, bad := range map[string]string{
@@ -41,6 +44,7 @@ insecure = true
 		"wrong type":     "groups = \"two\"",
 		"no TOML":        "name = ",
 		"no duration":    "window-age = \"soon\"",
+		"negative size":  "scrub-rate = \"-1\"",
 		"no size":        "window-bytes = \"64MB\"",
 		"too large size": "window-bytes = \"99999999999GiB\"",
 	} {
@@ -74,6 +78,7 @@ func TestCheck(t *testing.T) {
 		{"groups", server.Config{Groups: 65}, "groups"},
 		{"tick", server.Config{Tick: server.Duration(time.Hour)}, "raft-tick"},
 		{"timeout", server.Config{RequestTimeout: -1}, "request-timeout"},
+		{"scrubbing", server.Config{ScrubEvery: -1}, "scrub-every"},
 		{"window", server.Config{WindowBytes: 1}, "window-bytes"},
 	}
 	for _, c := range cases {

@@ -226,3 +226,27 @@ func TestDamage(t *testing.T) {
 		}
 	}
 }
+
+// TestScrubSettings: nothing said means the default, and zero, which is something said, means never.
+func TestScrubSettings(t *testing.T) {
+	zero, some := Size(0), Size(7)
+	for _, c := range []struct {
+		name string
+		rate *Size
+		want int // of package log, where zero would be the default
+	}{
+		{"nothing said", nil, DefaultScrubRate},
+		{"never", &zero, -1},
+		{"some", &some, 7},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := Config{ScrubRate: c.rate}
+			if err := config.Check(); err != nil {
+				t.Fatal(err)
+			}
+			if got := config.scrubBytes(); got != c.want || time.Duration(config.ScrubEvery) != DefaultScrubEvery {
+				t.Errorf("got %d bytes a second with rests of %s, want %d", got, time.Duration(config.ScrubEvery), c.want)
+			}
+		})
+	}
+}

@@ -153,7 +153,7 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 		Dir: s.config.Data, Address: s.identity.Raft, Replica: s.identity.Replica, Groups: s.identity.Groups,
 		Founders: s.identity.replicas(), Cluster: s.identity.Cluster, Transport: s.transport,
 		Base: s.unfinished() != nil, Tick: time.Duration(s.config.Tick), Logger: s.config.Logger,
-		Damaged: s.damaged,
+		ScrubBytes: s.config.scrubBytes(), ScrubEvery: time.Duration(s.config.ScrubEvery), Damaged: s.damaged,
 	}, Domain{})
 	if err != nil {
 		return err

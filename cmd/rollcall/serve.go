@@ -39,6 +39,8 @@ type serveCmd struct {
 	RequestTimeout server.Duration `env:"ROLLCALL_REQUEST_TIMEOUT" placeholder:"TIME" help:"How long a request may wait; by default 5s."`
 	RaftTick       server.Duration `env:"ROLLCALL_RAFT_TICK" placeholder:"TIME" help:"Raft's unit of time; by default 50ms. A dead leader is missed after 10 to 20 of them."`
 	BookmarkEvery  server.Duration `env:"ROLLCALL_BOOKMARK_EVERY" placeholder:"TIME" help:"How often quiet subscribers learn the revision; by default 5s."`
+	ScrubRate      *server.Size    `env:"ROLLCALL_SCRUB_RATE" placeholder:"SIZE" help:"How much of what is stored is read and checked again in a second, at most; by default 4MiB. 0: nothing is."`
+	ScrubEvery     server.Duration `env:"ROLLCALL_SCRUB_EVERY" placeholder:"TIME" help:"Rest before each round through everything that is stored; by default 10m."`
 	Insecure       *bool           `env:"ROLLCALL_INSECURE" help:"Allow listeners beyond loopback, though there is no TLS and there are no tokens."`
 
 	LogLevel  slog.Level `name:"log-level" env:"ROLLCALL_LOG_LEVEL" default:"WARN" help:"What to log: debug, info, warn or error."`
@@ -129,6 +131,8 @@ func (c serveCmd) config(stderr io.Writer) (server.Config, error) {
 	over(&config.RequestTimeout, c.RequestTimeout)
 	over(&config.Tick, c.RaftTick)
 	over(&config.BookmarkEvery, c.BookmarkEvery)
+	over(&config.ScrubRate, c.ScrubRate)
+	over(&config.ScrubEvery, c.ScrubEvery)
 	if c.Insecure != nil {
 		config.Insecure = *c.Insecure
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rollcall/rollcall/log/machine"
 	"github.com/rollcall/rollcall/log/store"
+	"github.com/rollcall/rollcall/test/faultfs"
 )
 
 // installation is a replica that is behind and the snapshot that is to bring it up.
@@ -115,7 +116,7 @@ func (in installation) check(t *testing.T, at string, disk *vfs.MemFS) bool {
 func TestInstallCrash(t *testing.T) {
 	in := newInstallation(t)
 	disk := in.disk()
-	fs := newFaultyFS(disk)
+	fs := faultfs.New(disk)
 	m := mustOpen(t, fs)
 	type crash struct {
 		at   string
@@ -132,14 +133,14 @@ func TestInstallCrash(t *testing.T) {
 			}
 		}
 	}
-	fs.arm(func(op string) fault {
+	fs.Arm(func(op string) faultfs.Fault {
 		take(op)
-		return works
+		return faultfs.Works
 	})
 	if err := m.RecoverFromSnapshot(bytes.NewReader(in.snapshot), nil); err != nil {
 		t.Fatal(err)
 	}
-	fs.arm(nil)
+	fs.Arm(nil)
 	take("none: it is over")
 	seen := map[bool]int{}
 	for len(crashes) > 0 {
@@ -161,7 +162,7 @@ func TestInstallCrash(t *testing.T) {
 // does not, the state is the new one.
 func TestInstallFaults(t *testing.T) {
 	in := newInstallation(t)
-	for _, what := range []fault{notApplied, butItApplied} {
+	for _, what := range []faultfs.Fault{faultfs.NotApplied, faultfs.ButItApplied} {
 		survived, failed := 0, 0
 		for k := int64(1); ; k++ {
 			at, err := in.fail(t, k, what)
@@ -182,22 +183,22 @@ func TestInstallFaults(t *testing.T) {
 }
 
 // fail has operation k of an installation fail, and gives that operation; none where there are fewer.
-func (in installation) fail(t *testing.T, k int64, what fault) (at string, err error) {
+func (in installation) fail(t *testing.T, k int64, what faultfs.Fault) (at string, err error) {
 	t.Helper()
 	disk := in.disk()
-	fs := newFaultyFS(disk)
+	fs := faultfs.New(disk)
 	m := mustOpen(t, fs)
 	var n atomic.Int64
 	var hit atomic.Pointer[string]
-	fs.arm(func(op string) fault {
+	fs.Arm(func(op string) faultfs.Fault {
 		if !answers() || n.Add(1) != k {
-			return works
+			return faultfs.Works
 		}
 		hit.Store(&op)
 		return what
 	})
 	err = in.install(m)
-	fs.arm(nil)
+	fs.Arm(nil)
 	if hit.Load() == nil {
 		return "", err
 	}

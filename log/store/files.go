@@ -5,6 +5,7 @@ import (
 	"io"
 	iofs "io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -65,28 +66,45 @@ func WriteFile(fs FS, path string, b []byte) (err error) {
 }
 
 // MakeDir makes a folder and those above it, so that they are there after a loss of power as well: a folder's name
-// is kept by the folder above, which must be synced for it. What was there before is left alone.
+// is kept by the folder above, which must be synced for it.
+//
+// An earlier attempt may have made a folder and failed to sync its name. So they are made from the top, each one's name
+// is synced before there is a next, and that of the last one that is there already is synced again.
 func MakeDir(fs FS, path string) error {
 	var missing []string
-	for dir := path; ; dir = filepath.Dir(dir) {
-		if _, err := fs.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+	last := path
+	for ; last != filepath.Dir(last); last = filepath.Dir(last) {
+		if _, err := fs.Stat(last); err == nil {
 			break
 		}
-		missing = append(missing, dir)
+		missing = append(missing, last)
 	}
-	if err := fs.MkdirAll(path, 0o750); err != nil {
+	// Who may not look into the folder above has not made this one.
+	if err := syncName(fs, last); err != nil && !errors.Is(err, iofs.ErrPermission) {
 		return err
 	}
-	for _, made := range missing {
-		above, err := fs.OpenDir(filepath.Dir(made))
-		if err != nil {
+	for _, dir := range slices.Backward(missing) {
+		if err := fs.MkdirAll(dir, 0o750); err != nil {
 			return err
 		}
-		if err := errors.Join(above.Sync(), above.Close()); err != nil {
+		if err := syncName(fs, dir); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// syncName makes the name of a folder survive a loss of power.
+func syncName(fs FS, path string) error {
+	above := filepath.Dir(path)
+	if above == path {
+		return nil
+	}
+	dir, err := fs.OpenDir(above)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // NewMemFS is a file system in memory, for what is thrown away afterwards.

@@ -55,6 +55,13 @@ func (o *output) tail() string {
 	return string(b[max(0, len(b)-most):])
 }
 
+// has tells whether a server has said something.
+func (o *output) has(what string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Contains(o.b.Bytes(), []byte(what))
+}
+
 // always are the directives that every server has: Raft's log is compacted often.
 const always = "value snapshot-entries 150\nvalue compaction-overhead 20\n"
 

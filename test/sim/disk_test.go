@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/rollcall/rollcall/log"
 	"github.com/rollcall/rollcall/log/store"
+	"github.com/rollcall/rollcall/test/faultfs"
 )
 
 // disk is what one server keeps: a file system for our state and one for Raft's log. Both lose what was not synced when
@@ -28,7 +31,33 @@ type disk struct {
 	fuse    int           // the power goes at the so many'th operation from now; zero for never
 	onCrash func()        // at that moment, before anything is lost
 	next    *vfs.MemFS    // what is left of state; nil while the power is there
+
+	spoiled int         // the so many'th change of the state's file system from now fails; zero for none
+	failed  failedWhere // who was told of that failure
 }
+
+// A change of a file system that fails has had no effect or all of it (faultfs.NotApplied, faultfs.ButItApplied). What
+// comes of the error depends on who is told.
+//
+// A start is: it fails, and the next one has to do. A job of Pebble's in the background is, that writes a table or removes
+// what nobody needs: Pebble goes on and does it again. Everybody else ends the process: Dragonboat panics where its
+// log, or an update, a sync or an installation of our state, gives an error; so does Pebble where it cannot know what its
+// log or its manifest holds, and where it fails to open while it compacts already. These panics come in goroutines of theirs, and would end this test. So here the power goes
+// instead, before the operation (not applied) or before the next one (applied), and takes nothing of our state: nobody is
+// answered anything in between, so it is the same. (Raft's log does lose what was not synced.)
+//
+// That the process really ends there, and on what a machine starts again, is shown with the errors themselves by
+// TestFaults and TestInstallFaults of log/machine. Raft's own file system gives no errors here, for all of them end the
+// process: they are the crashes, whose operations are counted over both file systems. With real processes and a real
+// kernel's errors test/chaos does it ("full disk").
+type failedWhere int
+
+const (
+	failedNowhere failedWhere = iota
+	failedInStart
+	failedInBackground
+	failedForGood // the process ends
+)
 
 func newDisk(random *rand.Rand) *disk {
 	return &disk{raft: raftfs.NewStrictMem(), state: vfs.NewCrashableMem(), random: random}
@@ -36,7 +65,9 @@ func newDisk(random *rand.Rand) *disk {
 
 // stateFS gives the file system for the groups' states.
 func (d *disk) stateFS() store.FS {
-	return errorfs.Wrap(d.state, errorfs.InjectorFunc(func(errorfs.Op) error { d.operation(); return nil }))
+	failing := faultfs.New(d.state)
+	failing.Arm(d.fate)
+	return errorfs.Wrap(failing, errorfs.InjectorFunc(func(errorfs.Op) error { d.operation(); return nil }))
 }
 
 // raftFS gives the file system for Raft's log. Dragonboat takes no other type than this.
@@ -60,6 +91,70 @@ func (d *disk) operation() {
 	}
 }
 
+// fate says what becomes of a change of the state's file system.
+func (d *disk) fate(string) faultfs.Fault {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.spoiled == 0 || d.next != nil {
+		return faultfs.Works
+	}
+	if d.spoiled--; d.spoiled > 0 {
+		return faultfs.Works
+	}
+	what := faultfs.NotApplied
+	if d.random.IntN(2) == 0 {
+		what = faultfs.ButItApplied
+	}
+	d.failed = told(string(debug.Stack()))
+	switch {
+	case d.failed != failedForGood:
+		return what
+	case what == faultfs.NotApplied:
+		d.crash()
+	default:
+		d.fuse = 1
+	}
+	return faultfs.Works
+}
+
+// told gives who hears of it when the present operation fails, from the names of who has called whom.
+func told(stack string) failedWhere {
+	has := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return strings.Contains(stack, name) })
+	}
+	switch {
+	case has("(*versionSet)", "(*Marker).Move", "flushLoop", "pebble/v2.Open("):
+		return failedForGood
+	case has("(*DB).flush1", "(*DB).compact1", "(*cleanupManager)"):
+		return failedInBackground
+	case has("rollcall/log.Open("):
+		return failedInStart
+	}
+	return failedForGood
+}
+
+// spoil has the so many'th change of the state's file system from now fail.
+func (d *disk) spoil(changes int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.spoiled, d.failed = changes, failedNowhere
+}
+
+// mend has nothing fail any more, and tells what has.
+func (d *disk) mend() failedWhere {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.spoiled = 0
+	return d.failed
+}
+
+// hurt tells whether what was to fail has failed.
+func (d *disk) hurt() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed != failedNowhere
+}
+
 // light lets the power go at the so many'th operation from now.
 func (d *disk) light(operations int) {
 	d.mu.Lock()
@@ -81,7 +176,11 @@ func (d *disk) pull() {
 func (d *disk) crash() {
 	d.onCrash()
 	d.raft.SetIgnoreSyncs(true)
-	d.next = d.state.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: d.random.IntN(101), RNG: d.random})
+	percent := d.random.IntN(101)
+	if d.failed == failedForGood {
+		percent = 100 // only the process ends
+	}
+	d.next = d.state.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: d.random})
 }
 
 // restore gives the disk as it is found when the power comes back. Nobody may use the old one any more.
@@ -90,7 +189,7 @@ func (d *disk) restore() {
 	defer d.mu.Unlock()
 	d.raft.ResetToSyncedState()
 	d.raft.SetIgnoreSyncs(false)
-	d.state, d.next = d.next, nil
+	d.state, d.next, d.failed = d.next, nil, failedNowhere
 }
 
 func (d *disk) setSlow(most time.Duration) {

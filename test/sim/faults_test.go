@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -33,6 +34,7 @@ var allHarms = []harm{
 	{"one-way", 4, (*faults).oneWay},
 	{"storm", 4, (*faults).storm},
 	{"slow-disk", 3, (*faults).slowDisk},
+	{"failing-disk", 4, (*faults).failingDisk},
 	{"transfer", 3, (*faults).transfer},
 	{"wipe", 2, (*faults).wipe},
 }
@@ -161,6 +163,40 @@ func (s *host) slow(most time.Duration) {
 	s.disk.setSlow(most)
 }
 
+// failingDisk has a change of a server's state fail, while it runs or while it starts. It goes on, or it ends and is started
+// again; see failedWhere.
+func (f *faults) failingDisk(ctx context.Context) {
+	s, starts, early := f.server(), f.random.IntN(2) == 0, f.random.IntN(2) == 0
+	changes, down := 1+f.random.IntN(40), f.some(5*time.Second)
+	f.wg.Go(func() {
+		s.control.Lock()
+		defer s.control.Unlock()
+		if starts {
+			s.crash(0)
+			if early {
+				changes = (changes + 4) / 5 // before Pebble opens
+			}
+		}
+		s.disk.spoil(changes)
+		if s.open == nil {
+			s.settle()
+			if err := s.start(); err != nil && !s.disk.hurt() {
+				f.cluster.fault(err)
+			}
+		}
+		for deadline := time.Now().Add(3 * time.Second); !s.disk.hurt() && time.Now().Before(deadline); {
+			wait(context.Background(), 10*time.Millisecond)
+		}
+		where := s.disk.mend()
+		f.cluster.counts.failures[where].Add(1)
+		if where == failedForGood {
+			s.crash(0)
+			wait(ctx, down)
+		}
+		s.up()
+	})
+}
+
 // transfer asks the leader to let another server lead.
 func (f *faults) transfer(context.Context) {
 	l := f.cluster.anyone(f.random)
@@ -191,4 +227,25 @@ func (f *faults) wipe(ctx context.Context) {
 	s.founders = nil
 	s.replica.Store(f.cluster.next.Add(1))
 	s.up()
+}
+
+// TestFailingDisks has nothing go wrong but disks, and servers be wiped, which has others receive a snapshot.
+func TestFailingDisks(t *testing.T) {
+	p := plan{
+		seed: firstSeed(), servers: 3, clients: 4, harm: *hours, calm: 2 * time.Second, think: *think, snapshotEntries: 30,
+		verbose: *verbose,
+		harms:   []harm{{"failing-disk", 8, (*faults).failingDisk}, {"wipe", 1, (*faults).wipe}},
+	}
+	t.Logf("seed %d", p.seed)
+	r := simulate(t, p)
+	r.patience = time.Minute
+	t.Log(r)
+	for name, err := range r.judge() {
+		t.Errorf("%s: %v", name, err)
+	}
+	for _, where := range []failedWhere{failedInStart, failedForGood} { // the background has little to do in so short a time
+		if r.counts.failures[where].Load() == 0 {
+			t.Errorf("no disk failed in way %d", where)
+		}
+	}
 }

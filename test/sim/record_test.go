@@ -52,6 +52,8 @@ func (r *record) fault(err error) {
 // counts is what the faults of a run came to.
 type counts struct {
 	crashes, restarts, cuts, storms, slowDisks, transfers, wipes, changes atomic.Int64
+
+	failures [failedForGood + 1]atomic.Int64 // of disks, by who was told
 }
 
 // newLogger gives where servers log to: nowhere, or the standard error, with virtual times.

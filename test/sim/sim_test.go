@@ -77,6 +77,8 @@ func (r *result) String() string {
 		outcomes[check.OK], outcomes[check.Refused], outcomes[check.Failed], outcomes[check.Unknown], len(r.ledger))
 	fmt.Fprintf(&b, "%d lives, %d crashes, %d restarts, %d cuts, %d storms, %d slow disks, %d transfers, %d wipes, %d changes of membership; ", r.lives,
 		c.crashes.Load(), c.restarts.Load(), c.cuts.Load(), c.storms.Load(), c.slowDisks.Load(), c.transfers.Load(), c.wipes.Load(), c.changes.Load())
+	fmt.Fprintf(&b, "disks failed %d times in a start, %d times in the background, %d times for good; ",
+		c.failures[failedInStart].Load(), c.failures[failedInBackground].Load(), c.failures[failedForGood].Load())
 	fmt.Fprintf(&b, "%d messages, %d lost, %d repeated, %d chunks of snapshots", r.network.carried, r.network.lost, r.network.repeated, r.network.chunks)
 	return b.String()
 }
