@@ -40,6 +40,14 @@ type Config struct {
 	Cluster string
 	// Transport carries Raft's messages. Log does not close it.
 	Transport Transport
+	// Memory is told what other replicas show of themselves; nil: nobody is.
+	Memory *Memory
+	// Before is called when it is known what Raft's log holds (Log.Held), and before any message goes out or is taken.
+	// An error ends the start.
+	Before func(l *Log) error
+	// Meet is asked before the first message goes to the server at an address, or is taken from it, and again until it
+	// gives no error; meanwhile none does. It may be called concurrently, before Open returns, and while Before runs.
+	Meet func(ctx context.Context, address string) error
 	// Base says that the groups' states may be older than Raft's log: this server was restored; see Restore.
 	Base bool
 	// Tick is Raft's unit of time: a leader is missed after 10 to 20 of them. The default suits a local network.
@@ -94,6 +102,7 @@ func (c Config) raftDir() string { return filepath.Join(c.Dir, "raft") }
 type Log struct {
 	host   *dragonboat.NodeHost
 	groups map[uint64]*group
+	gate   *gate
 	logger *slog.Logger
 	cache  *store.Cache
 
@@ -139,6 +148,8 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 	if err := l.checkBase(c); err != nil {
 		return err
 	}
+	l.gate = newGate(ctx, c)
+	c.Transport = l.gate
 	host, err := dragonboat.NewNodeHost(hostConfig(c, leaderListener{l}))
 	if err != nil {
 		return fmt.Errorf("start Raft on %s: %w", c.Address, err)
@@ -152,6 +163,11 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 			return err
 		}
 		l.wg.Go(func() { g.proposer.run(ctx) })
+	}
+	if c.Before != nil {
+		if err := c.Before(l); err != nil {
+			return err
+		}
 	}
 	l.wg.Go(func() { newScrubber(l, c).run(ctx) })
 	return nil
@@ -250,6 +266,9 @@ func (l *Log) Close() error {
 		if l.host != nil {
 			l.host.Close()
 		}
+		if l.gate != nil {
+			l.gate.close()
+		}
 		l.wg.Wait()
 		for _, g := range l.groups {
 			errs = append(errs, g.machine.Close())
@@ -273,6 +292,15 @@ func (l *Log) WaitReady(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Held is, by group, what Raft's log held when this process began.
+func (l *Log) Held() map[uint64]Held {
+	all := map[uint64]Held{}
+	for id, g := range l.groups {
+		all[id] = g.held
+	}
+	return all
 }
 
 // Replayed tells whether every group has applied again what its Raft log said was committed when this process began.

@@ -37,6 +37,7 @@ type Server struct {
 	skipped   event.Revision // how many revisions restores have left out; as cluster
 	peers     peers
 	ousted    atomic.Bool // another server has said that this one was removed
+	witnesses *witnesses
 	log       *log.Log
 	placement *placement
 	names     *names.View
@@ -132,6 +133,7 @@ func (s *Server) start(ctx context.Context) error {
 
 // startTransport listens for the other servers, which may ask who this is before it knows itself.
 func (s *Server) startTransport(context.Context) error {
+	s.startWitness()
 	address := s.config.Raft
 	if id, ok, err := readIdentity(s.config.Data); err != nil {
 		return err
@@ -143,6 +145,7 @@ func (s *Server) startTransport(context.Context) error {
 		return err
 	}
 	s.transport = t
+	s.transport.Handle("GET "+pathShown, s.serveShown) // first of all, see askWitness
 	return nil
 }
 
@@ -153,7 +156,7 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 		Dir: s.config.Data, Address: s.identity.Raft, Replica: s.identity.Replica, Groups: s.identity.Groups,
 		Founders: s.identity.replicas(), Cluster: s.identity.Cluster, Transport: s.transport,
 		Base: s.unfinished() != nil, Tick: time.Duration(s.config.Tick), Logger: s.config.Logger,
-		Damaged: s.damaged,
+		Damaged: s.damaged, Memory: s.witnesses.memory, Before: s.askWitnesses, Meet: s.encounter,
 	}, Domain{})
 	if err != nil {
 		return err
@@ -167,6 +170,7 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 	})).ServeHTTP)
 	s.transport.Handle("GET "+pathDigest, digestHandler(s.digest).ServeHTTP)
 	s.wg.Go(func() { s.keepAsking(s.following) })
+	s.wg.Go(func() { s.keepMemory(s.following) })
 	s.wg.Go(func() { s.keepReconciling(s.following) })
 	return nil
 }
@@ -362,6 +366,9 @@ func (s *Server) Close() error {
 	s.wg.Wait()
 	if s.log != nil {
 		err := s.log.Close()
+		if err == nil {
+			err = s.saveMemory()
+		}
 		if err == nil {
 			err = noteStopped(s.config.Data)
 		}
