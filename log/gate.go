@@ -14,7 +14,8 @@ import (
 // from a server that was not met: see Config.Meet. A message that is lost is nothing new to Raft.
 type gate struct {
 	Transport
-	memory *Memory                                         // nil: nothing is remembered
+	memory *Memory                                         // of what others show; nil: nothing is remembered
+	own    *Memory                                         // of what this process has shown
 	meet   func(ctx context.Context, address string) error // nil: everybody was met
 	ctx    context.Context                                 // of whom it is met in the background
 	wg     sync.WaitGroup
@@ -30,7 +31,7 @@ const meetAgain = 100 * time.Millisecond
 
 func newGate(ctx context.Context, c Config) *gate {
 	return &gate{
-		Transport: c.Transport, memory: c.Memory, meet: c.Meet, ctx: ctx,
+		Transport: c.Transport, memory: c.Memory, own: NewMemory(), meet: c.Meet, ctx: ctx,
 		met: map[string]bool{}, asking: map[string]bool{}, refused: map[string]time.Time{},
 	}
 }
@@ -43,9 +44,7 @@ func (g *gate) Create(c config.NodeHostConfig, messages raftio.MessageHandler, c
 func (g *gate) messages(next raftio.MessageHandler) raftio.MessageHandler {
 	return func(batch raftpb.MessageBatch) {
 		if g.memory != nil {
-			for _, m := range batch.Requests {
-				g.memory.note(m.From, m.ShardID, shownBy(m))
-			}
+			g.memory.noteBatch(batch)
 		}
 		if g.admits(batch.SourceAddress) {
 			next(batch)
@@ -121,7 +120,11 @@ func (t gated) GetConnection(ctx context.Context, target string) (raftio.IConnec
 	if err := t.gate.wait(ctx, target); err != nil {
 		return nil, err
 	}
-	return t.ITransport.GetConnection(ctx, target)
+	c, err := t.ITransport.GetConnection(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	return connection{c, t.gate.own}, nil
 }
 
 // GetSnapshotConnection implements raftio.ITransport.
@@ -130,4 +133,16 @@ func (t gated) GetSnapshotConnection(ctx context.Context, target string) (raftio
 		return nil, err
 	}
 	return t.ITransport.GetSnapshotConnection(ctx, target)
+}
+
+// connection is one that remembers what is shown.
+type connection struct {
+	raftio.IConnection
+	own *Memory
+}
+
+// SendMessageBatch implements raftio.IConnection.
+func (c connection) SendMessageBatch(batch raftpb.MessageBatch) error {
+	c.own.noteBatch(batch) // before anybody sees it
+	return c.IConnection.SendMessageBatch(batch)
 }

@@ -149,7 +149,9 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 		return err
 	}
 	l.gate = newGate(ctx, c)
-	c.Transport = l.gate
+	if c.Transport != nil { // without one it is Dragonboat's own, and nobody meets anybody
+		c.Transport = l.gate
+	}
 	host, err := dragonboat.NewNodeHost(hostConfig(c, leaderListener{l}))
 	if err != nil {
 		return fmt.Errorf("start Raft on %s: %w", c.Address, err)
@@ -294,11 +296,12 @@ func (l *Log) WaitReady(ctx context.Context) error {
 	return nil
 }
 
-// Held is, by group, what Raft's log held when this process began.
+// Held is, by group, what Raft's log held when this process began, and what it must have got since, for it was shown
+// to others.
 func (l *Log) Held() map[uint64]Held {
 	all := map[uint64]Held{}
 	for id, g := range l.groups {
-		all[id] = g.held
+		all[id] = g.held.and(l.gate.own.Of(g.replica)[id]).and(Shown{Committed: g.machine.Applied()})
 	}
 	return all
 }

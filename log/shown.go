@@ -68,10 +68,22 @@ func shownBy(m raftpb.Message) Shown {
 	return Shown{Term: m.Term}
 }
 
-// Held is what the Raft log of a replica holds of one group.
+// Held is what the Raft log of a replica holds of one group, at least.
 type Held struct {
 	Term, Vote uint64
 	Last       uint64 // the index of the last entry
+}
+
+// and adds what the replica has shown since. A server that is met late has seen some of that, too.
+func (h Held) and(s Shown) Held {
+	switch {
+	case s.Term > h.Term:
+		h.Term, h.Vote = s.Term, s.Vote
+	case s.Term == h.Term && s.Vote != 0:
+		h.Vote = s.Vote
+	}
+	h.Last = max(h.Last, s.Acknowledged, s.Committed)
+	return h
 }
 
 // Lacks says what of what others saw is not there; it is empty where nothing is missing.
@@ -96,9 +108,12 @@ type Memory struct {
 	dirty bool                        // it holds more than was saved
 }
 
+// NewMemory makes one that is empty.
+func NewMemory() *Memory { return &Memory{shown: map[uint64]map[uint64]Shown{}} }
+
 // ReadMemory reads what an earlier process has saved; where that is nothing, or no memory, what it gives is empty.
 func ReadMemory(fs store.FS, path string) (*Memory, error) {
-	m := &Memory{shown: map[uint64]map[uint64]Shown{}}
+	m := NewMemory()
 	b, err := store.ReadFile(fs, path)
 	if err != nil || b == nil {
 		return m, err
@@ -123,10 +138,16 @@ func (m *Memory) Save(fs store.FS, path string) error {
 	b, err := json.Marshal(m.shown)
 	m.dirty = false
 	m.mu.Unlock()
-	if err == nil && dirty {
+	if !dirty {
+		return nil
+	}
+	if err == nil {
 		err = store.WriteFile(fs, path, append(b, '\n'))
 	}
 	if err != nil {
+		m.mu.Lock()
+		m.dirty = true
+		m.mu.Unlock()
 		return fmt.Errorf("write what was seen of other servers: %w", err)
 	}
 	return nil
@@ -135,6 +156,12 @@ func (m *Memory) Save(fs store.FS, path string) error {
 // NoteApplied remembers that a replica has said which entry it applied last.
 func (m *Memory) NoteApplied(replica, group, index uint64) {
 	m.note(replica, group, Shown{Committed: index})
+}
+
+func (m *Memory) noteBatch(batch raftpb.MessageBatch) {
+	for _, message := range batch.Requests {
+		m.note(message.From, message.ShardID, shownBy(message))
+	}
 }
 
 func (m *Memory) note(replica, group uint64, s Shown) {

@@ -367,12 +367,9 @@ func (s *Server) Close() error {
 	if s.log != nil {
 		err := s.log.Close()
 		if err == nil {
-			err = s.saveMemory()
-		}
-		if err == nil {
 			err = noteStopped(s.config.Data)
 		}
-		errs = append(errs, err)
+		errs = append(errs, err, s.saveMemory())
 	}
 	if s.transport != nil {
 		errs = append(errs, s.transport.Close())

@@ -77,8 +77,8 @@ func findOld(data string, replica uint64, held map[uint64]log.Held, a shownAnswe
 // witnesses are the other servers, as those that may have seen more of this one than its data folder holds.
 type witnesses struct {
 	memory *log.Memory // what this server saw of the others
+	log    *log.Log    // which may still be opened; written before known is closed
 	known  chan struct{}
-	held   map[uint64]log.Held // written before known is closed
 
 	mu  sync.Mutex
 	old error // somebody saw more: nobody is met any more
@@ -107,7 +107,7 @@ func (s *Server) serveShown(w http.ResponseWriter, r *http.Request) {
 
 // askWitnesses asks the other servers before Raft may talk to any. It is called once, with the log that is being opened.
 func (s *Server) askWitnesses(l *log.Log) error {
-	s.witnesses.held = l.Held()
+	s.witnesses.log = l
 	defer close(s.witnesses.known)
 	var round sync.WaitGroup
 	for _, address := range s.otherAddresses(l) {
@@ -179,7 +179,7 @@ func (s *Server) askWitness(ctx context.Context, address string) error {
 		if err := s.ask(ctx, address, http.MethodGet, pathHello, nil, &h); err != nil {
 			return err
 		}
-		if err = s.ask(ctx, address, http.MethodGet, path, nil, &a); isUnknownPath(err) {
+		if err = s.ask(ctx, address, http.MethodGet, path, nil, &a); isUnknownPath(err) && h.Cluster == s.identity.Cluster {
 			s.config.Logger.Warn("a server is too old to tell what it saw of this one", "name", h.Name)
 			return nil
 		}
@@ -190,7 +190,7 @@ func (s *Server) askWitness(ctx context.Context, address string) error {
 	if a.Cluster != s.identity.Cluster {
 		return fmt.Errorf("the server at %s belongs to cluster %q, and this one to %q", address, a.Cluster, s.identity.Cluster)
 	}
-	err = findOld(s.config.Data, s.identity.Replica, s.witnesses.held, a)
+	err = findOld(s.config.Data, s.identity.Replica, s.witnesses.log.Held(), a)
 	if err != nil {
 		s.noteOld(err)
 	}
