@@ -200,13 +200,13 @@ func TestGate(t *testing.T) {
 	answer <- errors.New("not yet")
 	for len(asked) == 0 { // after a while
 		w.messages(batch)
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	<-asked
 	answer <- nil
 	for arrived == 0 {
 		w.messages(batch)
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	if !w.chunks(raftpb.Chunk{}) {
 		t.Error("a chunk was refused after a server was met")
