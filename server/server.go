@@ -217,16 +217,27 @@ func (s *Server) catchUp(ctx context.Context) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	s.caughtUpOnce = true
+	return untilAvailable(ctx, time.Duration(s.config.RequestTimeout), s.bootstrap)
+}
+
+// untilAvailable repeats what may be repeated for as long as Raft loses its leader in the middle of it. An attempt may
+// take as long as patience says.
+func untilAvailable(ctx context.Context, patience time.Duration, do func(context.Context) error) error {
 	for {
-		attempt, stop := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
-		err := s.bootstrap(attempt)
+		attempt, stop := context.WithTimeout(ctx, patience)
+		err := do(attempt)
+		early := attempt.Err() == nil
 		stop()
-		// Raft may lose its leader in the middle of it; all of it may be repeated.
-		if err == nil || ctx.Err() != nil || !errors.Is(err, gateway.ErrUnavailable) && !errors.Is(err, gateway.ErrOutcomeUnknown) {
+		if err == nil || ctx.Err() != nil || !errors.Is(err, gateway.ErrUnavailable) && !errors.Is(err, gateway.ErrOutcomeUnknown) && !errors.Is(err, gateway.ErrBusy) {
 			return err
+		}
+		if early { // it was refused at once, and would be again
+			_ = pause(ctx, retryPause) // the next attempt says why
 		}
 	}
 }
+
+const retryPause = 50 * time.Millisecond
 
 // wait has the doors know each namespace as soon as Raft has given it again, and ends the wait for a quorum when a part
 // of the server gives up.
