@@ -18,7 +18,9 @@ type gate struct {
 	own    *Memory                                         // of what this process has shown
 	meet   func(ctx context.Context, address string) error // nil: everybody was met
 	ctx    context.Context                                 // of whom it is met in the background
-	wg     sync.WaitGroup
+	// durable is the last entry of a group that this server has saved.
+	durable func(group uint64) uint64
+	wg      sync.WaitGroup
 
 	mu      sync.Mutex
 	met     map[string]bool      // by address
@@ -29,8 +31,9 @@ type gate struct {
 // meetAgain is how long a server that could not be met is left alone, however many messages it sends.
 const meetAgain = 100 * time.Millisecond
 
-func newGate(ctx context.Context, c Config) *gate {
+func newGate(ctx context.Context, c Config, durable func(group uint64) uint64) *gate {
 	return &gate{
+		durable:   durable,
 		Transport: c.Transport, memory: c.Memory, own: NewMemory(), meet: c.Meet, ctx: ctx,
 		met: map[string]bool{}, asking: map[string]bool{}, refused: map[string]time.Time{},
 	}
@@ -124,7 +127,7 @@ func (t gated) GetConnection(ctx context.Context, target string) (raftio.IConnec
 	if err != nil {
 		return nil, err
 	}
-	return connection{c, t.gate.own}, nil
+	return connection{c, t.gate}, nil
 }
 
 // GetSnapshotConnection implements raftio.ITransport.
@@ -135,14 +138,22 @@ func (t gated) GetSnapshotConnection(ctx context.Context, target string) (raftio
 	return t.ITransport.GetSnapshotConnection(ctx, target)
 }
 
-// connection is one that remembers what is shown.
+// connection is one that remembers what is shown, and says of nothing that it is committed before it is durable.
 type connection struct {
 	raftio.IConnection
-	own *Memory
+	gate *gate
 }
 
 // SendMessageBatch implements raftio.IConnection.
 func (c connection) SendMessageBatch(batch raftpb.MessageBatch) error {
-	c.own.noteBatch(batch) // before anybody sees it
+	c.gate.own.noteBatch(batch) // before anybody sees it
+	for i := range batch.Requests {
+		// A leader's entries travel while it saves them. Where it votes alone they are committed at once, as Dragonboat sees it,
+		// and a non-voter would apply what the leader loses in a crash, and commits otherwise afterwards. A heartbeat says it
+		// soon enough.
+		if m := &batch.Requests[i]; m.Type == raftpb.Replicate {
+			m.Commit = min(m.Commit, c.gate.durable(m.ShardID))
+		}
+	}
 	return c.IConnection.SendMessageBatch(batch)
 }

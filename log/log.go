@@ -148,7 +148,7 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 	if err := l.checkBase(c); err != nil {
 		return err
 	}
-	l.gate = newGate(ctx, c)
+	l.gate = newGate(ctx, c, l.durable)
 	if c.Transport != nil { // without one it is Dragonboat's own, and nobody meets anybody
 		c.Transport = l.gate
 	}
@@ -304,6 +304,20 @@ func (l *Log) Held() map[uint64]Held {
 		all[id] = g.held.and(l.gate.own.Of(g.replica)[id]).and(Shown{Committed: g.machine.Applied()})
 	}
 	return all
+}
+
+// durable is the last entry of a group that Raft's log holds; zero where that is not known.
+func (l *Log) durable(group uint64) uint64 {
+	g := l.groups[group]
+	if g == nil {
+		return 0
+	}
+	reader, err := g.host.GetLogReader(group)
+	if err != nil {
+		return 0
+	}
+	_, last := reader.GetRange() // Dragonboat moves it when it has saved the entries
+	return last
 }
 
 // Replayed tells whether every group has applied again what its Raft log said was committed when this process began.

@@ -181,7 +181,7 @@ func TestGate(t *testing.T) {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}})
+	}}, nil)
 	arrived := 0
 	w := wire{
 		messages: g.messages(func(raftpb.MessageBatch) { arrived++ }),
