@@ -59,6 +59,8 @@ func listOf(founders []founder) string {
 
 // become takes on an identity, for good.
 func (s *Server) become(id identity) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	if err := id.write(s.config.Data); err != nil {
 		return err
 	}

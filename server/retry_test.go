@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,5 +98,22 @@ func TestKeysBeforeTheirVersion(t *testing.T) {
 	put.Key = "once"
 	if _, err := s.Submit(t.Context(), "default", put); err != nil {
 		t.Errorf("a key at the version that keeps it: %v", err)
+	}
+}
+
+// TestVersionsAtOnce has many hear of versions at the same time: the folder remembers the highest.
+func TestVersionsAtOnce(t *testing.T) {
+	s := &Server{config: Config{Data: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}}
+	var wg sync.WaitGroup
+	for v := range uint32(32) {
+		wg.Go(func() {
+			if err := s.noteVersion(v); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if id, _, err := readIdentity(s.config.Data); err != nil || id.Version != 31 {
+		t.Errorf("the folder remembers version %d, want 31: %v", id.Version, err)
 	}
 }

@@ -59,6 +59,7 @@ type Server struct {
 	quarantined atomic.Pointer[quarantine] // why it does not answer; nil while it does
 	isolating   sync.WaitGroup             // what lets go of everything then
 
+	writing  sync.Mutex // held while the identity is written; before mu
 	mu       sync.Mutex
 	admitted map[string]bool // namespaces whose views follow their ledger
 
