@@ -14,3 +14,6 @@ func (l *Log) FirstEntry(group uint64) (uint64, error) {
 
 // Hold takes hold of the state of a group.
 func (l *Log) Hold(group uint64) (*machine.Held, error) { return l.groups[group].machine.Hold() }
+
+// SnapshotVotes tells whether Raft's log of a group begins where this replica votes.
+func SnapshotVotes(l *Log, group uint64) bool { return l.groups[group].snapshotVotes() }

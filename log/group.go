@@ -36,6 +36,7 @@ type group struct {
 	tails map[string]*tail
 
 	fs        store.FS
+	held      Held        // what the log held when this process began
 	replayTo  uint64      // the last entry of the log that was committed when this process began, and that is a command
 	voterFile string      // says that this replica votes, see wasVoter
 	votes     atomic.Bool // and that the file is there
@@ -121,7 +122,7 @@ func (g *group) start(c Config, host *dragonboat.NodeHost) error {
 		Quiesce: true,
 	})
 	if err == nil {
-		err = g.findReplay()
+		err = g.readLog()
 	}
 	if err != nil {
 		return fmt.Errorf("start group %d: %w", g.id, err)
@@ -129,17 +130,25 @@ func (g *group) start(c Config, host *dragonboat.NodeHost) error {
 	return nil
 }
 
-// findReplay notes how far Raft is going to apply its log again without asking anybody. Entries that hold no command do
-// not come to the state machine.
-func (g *group) findReplay() error {
+// readLog notes what Raft's log holds. Dragonboat does not show it before it runs the replica, which a moment later may
+// append to it; what it says of the term and the vote is as it was found.
+func (g *group) readLog() error {
 	reader, err := g.host.GetLogReader(g.id)
 	if err != nil {
 		return err
 	}
 	state, _ := reader.NodeState()
+	_, last := reader.GetRange()
+	g.held = Held{Term: state.Term, Vote: state.Vote, Last: last}
+	return g.findReplay(reader, state.Commit)
+}
+
+// findReplay notes how far Raft is going to apply its log again without asking anybody. Entries that hold no command do
+// not come to the state machine.
+func (g *group) findReplay(reader dragonboat.ReadonlyLogReader, committed uint64) error {
 	first, last := reader.GetRange()
 	const step = 64
-	for high := min(state.Commit, last) + 1; high > max(first, g.machine.Applied()+1); {
+	for high := min(committed, last) + 1; high > max(first, g.machine.Applied()+1); {
 		low := max(first, g.machine.Applied()+1, high-min(high, step))
 		entries, err := reader.Entries(low, high, math.MaxUint64)
 		if err != nil {

@@ -40,6 +40,14 @@ type Config struct {
 	Cluster string
 	// Transport carries Raft's messages. Log does not close it.
 	Transport Transport
+	// Memory is told what other replicas show of themselves; nil: nobody is.
+	Memory *Memory
+	// Before is called when it is known what Raft's log holds (Log.Held), and before any message goes out or is taken.
+	// An error ends the start.
+	Before func(l *Log) error
+	// Meet is asked before the first message goes to the server at an address, or is taken from it, and again until it
+	// gives no error; meanwhile none does. It may be called concurrently, before Open returns, and while Before runs.
+	Meet func(ctx context.Context, address string) error
 	// Base says that the groups' states may be older than Raft's log: this server was restored; see Restore.
 	Base bool
 	// Tick is Raft's unit of time: a leader is missed after 10 to 20 of them. The default suits a local network.
@@ -96,6 +104,7 @@ func (c Config) raftDir() string { return filepath.Join(c.Dir, "raft") }
 type Log struct {
 	host   *dragonboat.NodeHost
 	groups map[uint64]*group
+	gate   *gate
 	logger *slog.Logger
 	cache  *store.Cache
 
@@ -141,6 +150,10 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 	if err := l.checkBase(c); err != nil {
 		return err
 	}
+	l.gate = newGate(ctx, c, l.durable)
+	if c.Transport != nil { // without one it is Dragonboat's own, and nobody meets anybody
+		c.Transport = l.gate
+	}
 	host, err := dragonboat.NewNodeHost(hostConfig(c, leaderListener{l}))
 	if err != nil {
 		return fmt.Errorf("start Raft on %s: %w", c.Address, err)
@@ -154,6 +167,11 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 			return err
 		}
 		l.wg.Go(func() { g.proposer.run(ctx) })
+	}
+	if c.Before != nil {
+		if err := c.Before(l); err != nil {
+			return err
+		}
 	}
 	l.wg.Go(func() { newScrubber(l, c).run(ctx) })
 	return nil
@@ -252,6 +270,9 @@ func (l *Log) Close() error {
 		if l.host != nil {
 			l.host.Close()
 		}
+		if l.gate != nil {
+			l.gate.close()
+		}
 		l.wg.Wait()
 		for _, g := range l.groups {
 			errs = append(errs, g.machine.Close())
@@ -275,6 +296,30 @@ func (l *Log) WaitReady(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Held is, by group, what Raft's log held when this process began, and what it must have got since, for it was shown
+// to others.
+func (l *Log) Held() map[uint64]Held {
+	all := map[uint64]Held{}
+	for id, g := range l.groups {
+		all[id] = g.held.and(l.gate.own.Of(g.replica)[id]).and(Shown{Committed: g.machine.Applied()})
+	}
+	return all
+}
+
+// durable is the last entry of a group that Raft's log holds; zero where that is not known.
+func (l *Log) durable(group uint64) uint64 {
+	g := l.groups[group]
+	if g == nil {
+		return 0
+	}
+	reader, err := g.host.GetLogReader(group)
+	if err != nil {
+		return 0
+	}
+	_, last := reader.GetRange() // Dragonboat moves it when it has saved the entries
+	return last
 }
 
 // Replayed tells whether every group has applied again what its Raft log said was committed when this process began.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -217,4 +218,73 @@ func TestJoinPromoteRemove(t *testing.T) {
 	if got := retry(t, fourth.log, "y"); got != "one@6" {
 		t.Errorf("a write on the new voter: got %q, want %q", got, "one@6")
 	}
+}
+
+// TestPromotedThenCrashed promotes a server, has Raft's log begin behind the promotion, and ends the server before it
+// has noted that it votes. It votes at its next start all the same, for Raft takes that from the snapshot.
+func TestPromotedThenCrashed(t *testing.T) {
+	founder := listen(t, 1)
+	founder.config.Founders = map[uint64]string{1: founder.config.Address}
+	second := listen(t, 2)
+	for _, m := range []*member{founder, second} {
+		m.config.SnapshotEntries, m.config.CompactionOverhead = 10, 1
+		m.open(t)
+	}
+	for _, id := range founder.log.Groups() {
+		awaitLeader(t, founder.log, id, 1)
+		m, err := founder.log.Membership(deadline(t), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := founder.log.AddReplica(deadline(t), id, 2, second.config.Address, m); err != nil {
+			t.Fatal(err)
+		}
+		if m, err = founder.log.Membership(deadline(t), id); err != nil {
+			t.Fatal(err)
+		}
+		if err := founder.log.Promote(deadline(t), id, 2, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, func() bool {
+		retry(t, second.log, "x")
+		return log.SnapshotVotes(second.log, 1)
+	})
+	if _, err := os.Stat(filepath.Join(second.config.Dir, "raft", "voter-1")); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("it has noted that it votes: %v", err)
+	}
+	second.reopen(t)
+	retry(t, second.log, "y")
+	if err := founder.log.Transfer(1, 2); err != nil {
+		t.Fatal(err)
+	}
+	awaitLeader(t, founder.log, 1, 2)
+	second.log.NoteVotes()
+	second.reopen(t) // as a voter from the beginning
+	retry(t, second.log, "z")
+}
+
+// reopen closes the log and opens it again, on the same transport.
+func (m *member) reopen(t *testing.T) {
+	t.Helper()
+	if err := m.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m.open(t)
+}
+
+func await(t *testing.T, holds func() bool) {
+	t.Helper()
+	for ctx := deadline(t); !holds(); {
+		select {
+		case <-ctx.Done():
+			t.Fatal(ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func awaitLeader(t *testing.T, l *log.Log, group, leader uint64) {
+	t.Helper()
+	await(t, func() bool { return l.Leader(group) == leader })
 }

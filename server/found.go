@@ -59,6 +59,8 @@ func listOf(founders []founder) string {
 
 // become takes on an identity, for good.
 func (s *Server) become(id identity) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	if err := id.write(s.config.Data); err != nil {
 		return err
 	}
@@ -306,9 +308,23 @@ func askJSON(ctx context.Context, client *http.Client, server, method, path stri
 		if json.Unmarshal(b, &p) == nil && p.Code != "" {
 			return &p
 		}
-		return fmt.Errorf("%s %s%s: %s: %.200q", method, server, path, response.Status, b)
+		return &answerError{response.StatusCode, fmt.Sprintf("%s %s%s: %s: %.200q", method, server, path, response.Status, b)}
 	}
 	return json.Unmarshal(b, answer)
+}
+
+// answerError is an answer that is neither what was asked for nor a problem.
+type answerError struct {
+	status int
+	text   string
+}
+
+func (e *answerError) Error() string { return e.text }
+
+// isUnknownPath tells whether the server that was asked knows no such question.
+func isUnknownPath(err error) bool {
+	var a *answerError
+	return errors.As(err, &a) && a.status == http.StatusNotFound
 }
 
 func answerJSON(w http.ResponseWriter, status int, v any) {

@@ -26,6 +26,7 @@ const (
 type state struct {
 	Name      string                `json:"name"`
 	Replica   uint64                `json:"replica"`
+	Cluster   string                `json:"cluster,omitempty"`
 	Endpoints Endpoints             `json:"endpoints"`
 	Version   string                `json:"version,omitempty"`
 	Ready     bool                  `json:"ready"`
@@ -88,7 +89,7 @@ func (p *peers) change(m event.Member) (lost, changed bool) {
 // state is what this server says of itself.
 func (s *Server) state() state {
 	own := state{
-		Name: s.config.Name, Replica: s.identity.Replica, Endpoints: s.Endpoints(), Version: s.config.Version,
+		Name: s.config.Name, Replica: s.identity.Replica, Cluster: s.identity.Cluster, Endpoints: s.Endpoints(), Version: s.config.Version,
 		Ready: s.Ready(), Groups: map[uint64]groupState{},
 	}
 	voters := s.log.Voters()
@@ -144,6 +145,11 @@ func (s *Server) askState(ctx context.Context, m event.Member) {
 	err := s.ask(ctx, m.Address, http.MethodGet, pathState, nil, &theirs)
 	if err == nil {
 		s.peers.note(theirs)
+		if theirs.Cluster == s.identity.Cluster { // else it is somebody who listens there now
+			for group, g := range theirs.Groups {
+				s.witnesses.memory.NoteApplied(theirs.Replica, group, g.Applied)
+			}
+		}
 	}
 	if lost, changed := s.peers.change(m); changed && lost {
 		s.config.Logger.Warn("a server does not answer", "name", m.Name, "error", err)

@@ -30,7 +30,7 @@ const handOverTime = 2 * time.Second
 // quarantine is why a server does not answer.
 type quarantine struct {
 	Reason    string                    `json:"reason"`
-	Namespace string                    `json:"namespace"`
+	Namespace string                    `json:"namespace"` // empty: all of them
 	Time      time.Time                 `json:"time"`
 	Own       *machine.Digest           `json:"own,omitempty"`
 	Others    map[string]machine.Digest `json:"others,omitempty"` // by the server's name
@@ -38,6 +38,9 @@ type quarantine struct {
 }
 
 func (q *quarantine) String() string {
+	if q.Namespace == "" { // all of it
+		return "the state on this server cannot be trusted: " + q.Reason
+	}
 	return fmt.Sprintf("the state of namespace %q on this server cannot be trusted: %s", q.Namespace, q.Reason)
 }
 
@@ -122,11 +125,17 @@ func (s *Server) enterQuarantine(q quarantine) {
 	})
 }
 
-func (s *Server) isolate(q *quarantine) error {
+// write has it keep the folder from being started on.
+func (q *quarantine) write() error {
 	b, err := json.MarshalIndent(q, "", "\t")
-	if err == nil {
-		err = store.WriteFile(store.DefaultFS, filepath.Join(s.config.Data, quarantineFile), append(b, '\n'))
+	if err != nil {
+		return err
 	}
+	return store.WriteFile(store.DefaultFS, filepath.Join(q.data, quarantineFile), append(b, '\n'))
+}
+
+func (s *Server) isolate(q *quarantine) error {
+	err := q.write()
 	ctx, cancel := context.WithTimeout(context.Background(), handOverTime)
 	defer cancel()
 	s.stop() // live streams end

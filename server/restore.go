@@ -169,10 +169,14 @@ func (s *Server) finishRestore(ctx context.Context) error {
 			return err
 		}
 		for _, l := range ledgers {
-			_, err := s.submit(ctx, group, l.Name, gateway.Request{Command: commands.RestoreNamespace{
+			request := gateway.Request{Command: commands.RestoreNamespace{
 				Namespace: l.Name, Cluster: s.identity.Cluster, Skip: r.Jump,
 				FromCluster: r.Cluster, Taken: event.Time(r.Taken.UnixNano()), Snapshot: checksum,
-			}})
+			}}
+			err := untilAvailable(ctx, time.Duration(s.config.RequestTimeout), func(attempt context.Context) error {
+				_, err := s.submit(attempt, group, l.Name, request)
+				return err
+			})
 			if err != nil {
 				return fmt.Errorf("restore namespace %q: %w", l.Name, err)
 			}

@@ -37,6 +37,7 @@ type Server struct {
 	skipped   event.Revision // how many revisions restores have left out; as cluster
 	peers     peers
 	ousted    atomic.Bool // another server has said that this one was removed
+	witnesses *witnesses
 	log       *log.Log
 	placement *placement
 	names     *names.View
@@ -58,6 +59,7 @@ type Server struct {
 	quarantined atomic.Pointer[quarantine] // why it does not answer; nil while it does
 	isolating   sync.WaitGroup             // what lets go of everything then
 
+	writing  sync.Mutex // held while the identity is written; before mu
 	mu       sync.Mutex
 	admitted map[string]bool // namespaces whose views follow their ledger
 
@@ -132,6 +134,7 @@ func (s *Server) start(ctx context.Context) error {
 
 // startTransport listens for the other servers, which may ask who this is before it knows itself.
 func (s *Server) startTransport(context.Context) error {
+	s.startWitness()
 	address := s.config.Raft
 	if id, ok, err := readIdentity(s.config.Data); err != nil {
 		return err
@@ -143,6 +146,7 @@ func (s *Server) startTransport(context.Context) error {
 		return err
 	}
 	s.transport = t
+	s.transport.Handle("GET "+pathShown, s.serveShown) // first of all, see askWitness
 	return nil
 }
 
@@ -154,6 +158,7 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 		Founders: s.identity.replicas(), Cluster: s.identity.Cluster, Transport: s.transport,
 		Base: s.unfinished() != nil, Tick: time.Duration(s.config.Tick), Logger: s.config.Logger,
 		ScrubBytes: s.config.scrubBytes(), ScrubEvery: time.Duration(s.config.ScrubEvery), Damaged: s.damaged,
+		Memory: s.witnesses.memory, Before: s.askWitnesses, Meet: s.encounter,
 	}, Domain{})
 	if err != nil {
 		return err
@@ -167,6 +172,7 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 	})).ServeHTTP)
 	s.transport.Handle("GET "+pathDigest, digestHandler(s.digest).ServeHTTP)
 	s.wg.Go(func() { s.keepAsking(s.following) })
+	s.wg.Go(func() { s.keepMemory(s.following) })
 	s.wg.Go(func() { s.keepReconciling(s.following) })
 	return nil
 }
@@ -213,16 +219,27 @@ func (s *Server) catchUp(ctx context.Context) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	s.caughtUpOnce = true
+	return untilAvailable(ctx, time.Duration(s.config.RequestTimeout), s.bootstrap)
+}
+
+// untilAvailable repeats what may be repeated for as long as Raft loses its leader in the middle of it. An attempt may
+// take as long as patience says.
+func untilAvailable(ctx context.Context, patience time.Duration, do func(context.Context) error) error {
 	for {
-		attempt, stop := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
-		err := s.bootstrap(attempt)
+		attempt, stop := context.WithTimeout(ctx, patience)
+		err := do(attempt)
+		early := attempt.Err() == nil
 		stop()
-		// Raft may lose its leader in the middle of it; all of it may be repeated.
-		if err == nil || ctx.Err() != nil || !errors.Is(err, gateway.ErrUnavailable) && !errors.Is(err, gateway.ErrOutcomeUnknown) {
+		if err == nil || ctx.Err() != nil || !errors.Is(err, gateway.ErrUnavailable) && !errors.Is(err, gateway.ErrOutcomeUnknown) && !errors.Is(err, gateway.ErrBusy) {
 			return err
+		}
+		if early { // it was refused at once, and would be again
+			_ = pause(ctx, retryPause) // the next attempt says why
 		}
 	}
 }
+
+const retryPause = 50 * time.Millisecond
 
 // wait has the doors know each namespace as soon as Raft has given it again, and ends the wait for a quorum when a part
 // of the server gives up.
@@ -365,7 +382,7 @@ func (s *Server) Close() error {
 		if err == nil {
 			err = noteStopped(s.config.Data)
 		}
-		errs = append(errs, err)
+		errs = append(errs, err, s.saveMemory())
 	}
 	if s.transport != nil {
 		errs = append(errs, s.transport.Close())

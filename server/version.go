@@ -49,19 +49,32 @@ func (s *Server) learnVersion() error {
 	if version > commands.Version {
 		return errTooOld(s.config.Data, version)
 	}
-	s.mu.Lock()
-	id := s.identity
-	id.Version = max(id.Version, version)
-	news := id.Version != s.identity.Version
-	s.identity.Version = id.Version
-	s.mu.Unlock()
-	if news {
-		if err := id.write(s.config.Data); err != nil {
-			return err
-		}
-		s.config.Logger.Info("the cluster has come to a version of the decisions", "version", version)
+	if err := s.noteVersion(version); err != nil {
+		return err
 	}
 	s.version.Store(version)
+	return nil
+}
+
+// noteVersion remembers a version of the cluster in the data folder. Several parts of the server hear of one at the same
+// time: they write one after the other, so that the file ends with the highest.
+func (s *Server) noteVersion(version uint32) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	id := s.identity
+	news := version > id.Version
+	if news {
+		id.Version, s.identity.Version = version, version
+	}
+	s.mu.Unlock()
+	if !news {
+		return nil
+	}
+	if err := id.write(s.config.Data); err != nil {
+		return err
+	}
+	s.config.Logger.Info("the cluster has come to a version of the decisions", "version", version)
 	return nil
 }
 

@@ -36,6 +36,7 @@ type host struct {
 	replica  atomic.Uint64
 	founders map[uint64]string
 	disk     *disk
+	saw      *log.Memory // what it saw of the others, in all its lives: more than a real server, which may forget it
 
 	life  atomic.Pointer[life] // the present or the last one
 	open  *life                // the one that has to be ended; guarded by control
@@ -87,7 +88,7 @@ func (s *host) start() error {
 				s.cluster.fault(fmt.Errorf("%s found damage: %w", s.name, d.Err))
 			}
 		},
-		FS: s.disk.stateFS(), RaftFS: s.disk.raftFS(),
+		FS: s.disk.stateFS(), RaftFS: s.disk.raftFS(), Memory: s.saw, Before: s.notOld,
 	}, s.cluster.plan.domain(s))
 	if err != nil {
 		stop()
@@ -99,11 +100,29 @@ func (s *host) start() error {
 	return nil
 }
 
-// noteVotes does what package server does now and then.
+// noteVotes does what package server does now and then, and has the others see what was applied.
 func (l *life) noteVotes(ctx context.Context) {
 	for wait(ctx, time.Second) {
 		l.log.NoteVotes()
+		if applied := l.log.Applied(group); !l.dead.Load() { // it was alive when it said so
+			for _, other := range l.server.cluster.servers {
+				other.saw.NoteApplied(l.replica, group, applied)
+			}
+		}
 	}
+}
+
+// notOld refuses what a server would that asks all others: its disk may have lost nothing that anybody saw.
+func (s *host) notOld(l *log.Log) error {
+	if s.cluster.plan.amnesia {
+		return nil // it is up to the checkers to notice
+	}
+	for _, other := range s.cluster.servers {
+		if lacks := l.Held()[group].Lacks(other.saw.Of(s.replica.Load())[group]); lacks != "" {
+			return fmt.Errorf("%s saw that it %s", other.name, lacks)
+		}
+	}
+	return nil
 }
 
 // wait tells whether a time has passed before ctx ended.
@@ -216,7 +235,7 @@ func founded(p plan, out *slog.Logger, stuck *watchdog) (*cluster, error) {
 	c := &cluster{plan: p, logger: out, record: &record{}, network: newNetwork(p.random("network"), stuck)}
 	founders := map[uint64]string{}
 	for i := range p.servers {
-		s := &host{cluster: c, control: make(lock, 1), name: fmt.Sprintf("s%d", i+1), skew: time.Duration(i) * 3 * time.Second}
+		s := &host{cluster: c, control: make(lock, 1), saw: log.NewMemory(), name: fmt.Sprintf("s%d", i+1), skew: time.Duration(i) * 3 * time.Second}
 		s.replica.Store(uint64(i + 1))
 		s.disk = newDisk(p.random("disk " + s.name))
 		founders[uint64(i+1)] = s.name

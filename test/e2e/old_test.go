@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// keepCopy copies the data folder of a server that does not run, as a disk snapshot does.
+func keepCopy(t *testing.T, data string) string {
+	t.Helper()
+	kept := filepath.Join(t.TempDir(), "kept")
+	if err := os.CopyFS(kept, os.DirFS(data)); err != nil {
+		t.Fatal(err)
+	}
+	return kept
+}
+
+// bringBack puts a copy into the place of a data folder.
+func bringBack(t *testing.T, kept, data string) {
+	t.Helper()
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(data, os.DirFS(kept)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// isRefused checks that a server does not start because its folder is old, and that it says what to do.
+func isRefused(t *testing.T, p *process) {
+	t.Helper()
+	select {
+	case err := <-p.exited:
+		if err == nil {
+			t.Error("the server ended without an error")
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatalf("a server with an old folder goes on\n%s", p.output)
+	}
+	for _, part := range []string{"older than what this server had made durable", "saw in group", "and the folder", "remove the member", "wipe", "--join"} {
+		if !strings.Contains(p.output.String(), part) {
+			t.Errorf("%q is not in:\n%s", part, p.output)
+		}
+	}
+}
+
+// TestOldFolder brings a server's data folder back as a whole as it was before it acknowledged more. It does not start;
+// without the folder it comes back as a new replica.
+func TestOldFolder(t *testing.T) {
+	c := newCluster(t, "a", "b", "c")
+	c.servers["a"].put("before", "v")
+	c.servers["c"].stop()
+	kept := keepCopy(t, c.data["c"])
+	c.start("c")
+	for i := range 20 {
+		revision := c.servers["a"].put(fmt.Sprintf("k%d", i), "v")
+		c.servers["c"].do("GET", fmt.Sprintf("/v1/default/kv/k%d?consistency=stale&min-revision=%.0f", i, revision), "").want(t, http.StatusOK)
+	}
+	c.servers["c"].kill()
+	bringBack(t, kept, c.data["c"])
+	for range 2 { // the second time because it remembers
+		isRefused(t, launch(t, c.data["c"], c.flags("c")...))
+	}
+	c.servers["a"].put("k0", "w")
+	if err := os.RemoveAll(c.data["c"]); err != nil {
+		t.Fatal(err)
+	}
+	c.start("c")
+	if got := c.servers["c"].do("GET", "/v1/default/kv/k0", ""); got.body != "w" {
+		t.Errorf("read on the server that was wiped: %d %q", got.status, got.body)
+	}
+}
+
+// TestOldFolderSeenByServersThatRestarted does the same where everybody was restarted in between.
+func TestOldFolderSeenByServersThatRestarted(t *testing.T) {
+	c := newCluster(t, "a", "b", "c")
+	c.servers["c"].stop()
+	kept := keepCopy(t, c.data["c"])
+	c.start("c")
+	for i := range 5 {
+		c.servers["a"].put(fmt.Sprintf("k%d", i), "v")
+	}
+	for _, name := range []string{"c", "b", "a"} {
+		c.servers[name].stop()
+	}
+	bringBack(t, kept, c.data["c"])
+	c.start("a", "b")
+	isRefused(t, launch(t, c.data["c"], c.flags("c")...))
+	c.servers["a"].put("k0", "w")
+}
+
+// TestOldFolderFoundLate starts a server on an old folder while nobody is there to tell: it gives what it has to whoever
+// asks for no more, and stops as soon as another server is back, before it says anything to it.
+func TestOldFolderFoundLate(t *testing.T) {
+	c := newCluster(t, "a", "b", "c")
+	c.servers["a"].put("before", "v")
+	c.servers["c"].stop()
+	kept := keepCopy(t, c.data["c"])
+	c.start("c")
+	for i := range 5 {
+		c.servers["a"].put(fmt.Sprintf("k%d", i), "v")
+	}
+	for _, name := range []string{"c", "b", "a"} {
+		c.servers[name].stop()
+	}
+	bringBack(t, kept, c.data["c"])
+	door := freeAddress(t)
+	old := launch(t, c.data["c"], append(c.flags("c"), "--http", door)...)
+	old.HTTP = door
+	awaitThat(t, "the doors open without a quorum", func() bool {
+		r, err := old.try("GET", "/v1/default/kv/before?consistency=stale", "")
+		return err == nil && r.body == "v"
+	})
+	c.start("a", "b")
+	isRefused(t, old)
+	isRefused(t, launch(t, c.data["c"], c.flags("c")...))
+	c.servers["a"].put("k0", "w")
+}
