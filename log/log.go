@@ -107,6 +107,7 @@ type Log struct {
 	gate   *gate
 	logger *slog.Logger
 	cache  *store.Cache
+	hurry  chan struct{} // damage was met; see scrubber
 
 	closeOnce sync.Once
 	closed    chan struct{}
@@ -129,7 +130,7 @@ func Open(c Config, domain machine.Domain) (*Log, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	l := &Log{groups: map[uint64]*group{}, logger: c.Logger, cache: store.NewCache(cacheBytes), closed: make(chan struct{}), stop: stop}
+	l := &Log{groups: map[uint64]*group{}, logger: c.Logger, cache: store.NewCache(cacheBytes), closed: make(chan struct{}), stop: stop, hurry: make(chan struct{}, 1)}
 	if err := l.open(ctx, c, domain); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -138,7 +139,9 @@ func Open(c Config, domain machine.Domain) (*Log, error) {
 
 func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 	for id := uint64(1); id <= c.Groups; id++ {
-		g, err := openGroup(c, id, domain, store.Options{FS: c.FS, Cache: l.cache, Logger: c.Logger.With("group", id)})
+		g, err := openGroup(c, id, domain, store.Options{
+			FS: c.FS, Cache: l.cache, Logger: c.Logger.With("group", id), Damaged: l.metDamage,
+		})
 		if err != nil {
 			return err
 		}
@@ -175,6 +178,14 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 	}
 	l.wg.Go(func() { newScrubber(l, c).run(ctx) })
 	return nil
+}
+
+// metDamage has everything that is stored read again, before long. It does not wait.
+func (l *Log) metDamage() {
+	select {
+	case l.hurry <- struct{}{}:
+	default: // it was called already
+	}
 }
 
 // prepare makes the folders, and refuses what Dragonboat would get wrong in silence: it keeps its log in a folder

@@ -29,14 +29,17 @@ type Damage struct {
 // scrubber reads everything again, for ever.
 type scrubber struct {
 	log     *Log
-	bytes   int // a second
+	hurry   chan struct{} // somebody has met damage
+	bytes   int           // a second
 	rest    time.Duration
 	pause   func(context.Context, time.Duration) error
+	idle    func(context.Context, time.Duration) error
 	damaged func(Damage)
 }
 
 func newScrubber(l *Log, c Config) *scrubber {
-	s := &scrubber{log: l, bytes: c.ScrubBytes, rest: c.ScrubEvery, pause: pause, damaged: c.Damaged}
+	s := &scrubber{log: l, hurry: l.hurry, bytes: c.ScrubBytes, rest: c.ScrubEvery, pause: pause, damaged: c.Damaged}
+	s.idle = s.untilHurry
 	if s.bytes == 0 {
 		s.bytes = DefaultScrubBytes
 	}
@@ -56,8 +59,35 @@ func (s *scrubber) run(ctx context.Context) {
 	if s.bytes < 0 {
 		return
 	}
-	for s.pause(ctx, s.rest) == nil {
+	for s.wait(ctx) == nil {
 		s.round(ctx)
+	}
+}
+
+// calm is how long the scrubber rests at least, whoever meets damage: Pebble tries a compaction that fails again at once,
+// many times a second, and what a round has found was told.
+const calm = 10 * time.Second
+
+// wait rests until the next round is due, or somebody has met damage: until it is known to be some, answers may be wrong.
+func (s *scrubber) wait(ctx context.Context) error {
+	least := min(calm, s.rest)
+	if err := s.pause(ctx, least); err != nil {
+		return err
+	}
+	return s.idle(ctx, s.rest-least)
+}
+
+// untilHurry is how the scrubber rests when somebody may call it.
+func (s *scrubber) untilHurry(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-s.hurry:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -69,13 +69,18 @@ func TestScrubber(t *testing.T) {
 	s := newScrubber(l, Config{ScrubBytes: 1 << 20, ScrubEvery: rest, Damaged: func(d Damage) { damages = append(damages, d) }})
 	over := errors.New("over")
 	s.pause = func(_ context.Context, d time.Duration) error {
-		if d == rest {
-			if rests++; rests > 2 {
-				return over
-			}
-			return nil
+		if d != calm {
+			spent += d
 		}
-		spent += d
+		return nil
+	}
+	s.idle = func(_ context.Context, d time.Duration) error {
+		if d != rest-calm {
+			t.Errorf("it rests for %s, want %s", d, rest-calm)
+		}
+		if rests++; rests > 2 {
+			return over
+		}
 		return nil
 	}
 	s.run(context.Background())
@@ -92,6 +97,20 @@ func TestScrubber(t *testing.T) {
 	if spent < least || spent > least+least/20 {
 		t.Errorf("two rounds took %s, want %s and a little", spent, least)
 	}
+	// Damage that somebody else meets ends the rest, however often it is met.
+	l.hurry = make(chan struct{}, 1)
+	s = newScrubber(l, Config{ScrubEvery: rest})
+	l.metDamage()
+	l.metDamage()
+	if err := s.idle(t.Context(), rest); err != nil {
+		t.Error(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := s.idle(ended, rest); err == nil {
+		t.Error("once was told, and it hurries twice")
+	}
+
 	s = newScrubber(l, Config{ScrubBytes: -1})
 	s.pause = func(context.Context, time.Duration) error {
 		t.Error("it runs though it is switched off")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -177,9 +178,20 @@ func TestScrubOfDisk(t *testing.T) {
 	}
 	flip(t, fs)
 	var fault *store.Fault
-	err := mustOpen(t, fs).Scrub("l", func(int) error { return nil })
+	var told atomic.Int32
+	m, err := machine.New(machine.Config{
+		Dir: "/data/group", Marker: "/data/synced", Domain: letters{}, Store: store.Options{FS: fs, Damaged: func() { told.Add(1) }},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	err = m.Scrub("l", func(int) error { return nil })
 	if !errors.Is(err, machine.ErrDamaged) || !errors.As(err, &fault) || !strings.Contains(err.Error(), "checksum") {
 		t.Errorf("got %v, want a fault", err)
+	}
+	if told.Load() == 0 {
+		t.Error("whoever waits to be told of damage was not")
 	}
 }
 

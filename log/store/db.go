@@ -17,6 +17,9 @@ type Options struct {
 	FS     FS     // the default is DefaultFS
 	Cache  *Cache // shared by all groups of a server; the default is a small one of its own
 	Logger *slog.Logger
+	// Damaged is told when the database meets data that is not what it wrote, by itself too, as in a compaction. It must
+	// not wait.
+	Damaged func()
 	// ReadOnly changes nothing on disk: no log is written and nothing is compacted.
 	ReadOnly bool
 }
@@ -63,6 +66,9 @@ func Open(dir string, o Options) (*DB, error) {
 		// gets it.
 		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
 			o.Logger.Error("stored data is damaged", "path", i.Path, "error", i.Details)
+			if o.Damaged != nil {
+				o.Damaged()
+			}
 		}},
 	}
 	for i := range options.Levels {
