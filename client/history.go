@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -63,7 +64,7 @@ func (c *Client) History(ctx context.Context, subject string, options ...ReadOpt
 			if page.Next == 0 {
 				return
 			}
-			options = []ReadOption{At(page.Next)} // what is past stays as it was, whoever answers
+			options = append(slices.Clip(options), At(page.Next)) // the last word on at; what is past stays as it was
 		}
 	}
 }

@@ -24,6 +24,7 @@ type gate struct {
 
 	mu      sync.Mutex
 	met     map[string]bool      // by address
+	heard   map[uint64]bool      // the replicas that messages from there came from
 	asking  map[string]bool      // somebody finds out
 	refused map[string]time.Time // when that failed last
 }
@@ -35,7 +36,7 @@ func newGate(ctx context.Context, c Config, durable func(group uint64) uint64) *
 	return &gate{
 		durable:   durable,
 		Transport: c.Transport, memory: c.Memory, own: NewMemory(), meet: c.Meet, ctx: ctx,
-		met: map[string]bool{}, asking: map[string]bool{}, refused: map[string]time.Time{},
+		met: map[string]bool{}, heard: map[uint64]bool{}, asking: map[string]bool{}, refused: map[string]time.Time{},
 	}
 }
 
@@ -50,19 +51,34 @@ func (g *gate) messages(next raftio.MessageHandler) raftio.MessageHandler {
 			g.memory.noteBatch(batch)
 		}
 		if g.admits(batch.SourceAddress) {
+			g.hears(batch)
 			next(batch)
 		}
 	}
 }
 
-// chunks lets parts of snapshots through once any server was met: they do not say which address they come from, and
-// nobody sends one before it has heard from this replica.
+// chunks lets parts of snapshots through from replicas whose messages were let through: they do not say which address
+// they come from. A leader goes on sending heartbeats meanwhile, and sends a snapshot again.
 func (g *gate) chunks(next raftio.ChunkHandler) raftio.ChunkHandler {
 	return func(c raftpb.Chunk) bool {
 		g.mu.Lock()
-		ok := g.meet == nil || len(g.met) > 0
+		ok := g.meet == nil || g.heard[c.From]
 		g.mu.Unlock()
 		return ok && next(c)
+	}
+}
+
+// hears notes whose messages are let through.
+func (g *gate) hears(batch raftpb.MessageBatch) {
+	if g.meet == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range batch.Requests {
+		if from := batch.Requests[i].From; !g.heard[from] {
+			g.heard[from] = true
+		}
 	}
 }
 

@@ -442,12 +442,17 @@ func (l *Log) View(group uint64, ledger string, at func(*store.DB, store.Ledger)
 	})
 }
 
-// historyScanMax bounds how many events History looks at for one call: a large commit holds up to event.CommitEventsMax.
-const historyScanMax = 2 * event.CommitEventsMax
+// What one call of History gives and looks at: a value may be large, and so may a commit.
+const (
+	historyBytesMax = 8 << 20
+	historyScanMax  = 2 * event.CommitEventsMax
+	historyLook     = 1024 // events between two looks at whether somebody still waits
+)
 
 // History gives the events of a subject that changed a row, newest first: those of commits up to a revision, at most
-// limit of them, fewer where finding them costs too much. More tells that there are others, further back.
-func (l *Log) History(group uint64, ledger, subject string, t store.Table, key []byte, upTo event.Revision, limit int) (events []event.Event, more bool, err error) {
+// limit of them, fewer where they are large or finding them costs much, but at least one where there is one. More tells
+// that there are others, further back.
+func (l *Log) History(ctx context.Context, group uint64, ledger, subject string, t store.Table, key []byte, upTo event.Revision, limit int) (events []event.Event, more bool, err error) {
 	g, err := l.group(group)
 	if err != nil {
 		return nil, false, err
@@ -457,15 +462,18 @@ func (l *Log) History(group uint64, ledger, subject string, t store.Table, key [
 		if !ok {
 			return fmt.Errorf("%w: %q on group %d", ErrNoLedger, ledger, group)
 		}
-		scanned := 0
+		scanned, size := 0, 0
 		for commit := range db.Touches(end.ID, t, key, min(upTo, end.Head.Revision)) {
-			if len(events) >= limit || scanned >= historyScanMax {
+			if len(events) >= limit || len(events) > 0 && (scanned >= historyScanMax || size >= historyBytesMax) {
 				more = true
 				return nil
 			}
 			for e := range db.Commit(end.ID, commit) {
-				if scanned++; e.Body.Subject() == subject {
-					events = append(events, e)
+				if scanned++; scanned%historyLook == 0 && ctx.Err() != nil {
+					return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+				}
+				if e.Body.Subject() == subject {
+					events, size = append(events, e), size+approximateBytes(e)
 					break // a commit writes a thing once
 				}
 			}

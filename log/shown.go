@@ -3,6 +3,7 @@ package log
 import (
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"sync"
 
@@ -111,18 +112,38 @@ type Memory struct {
 // NewMemory makes one that is empty.
 func NewMemory() *Memory { return &Memory{shown: map[uint64]map[uint64]Shown{}} }
 
-// ReadMemory reads what an earlier process has saved; where that is nothing, or no memory, what it gives is empty.
-func ReadMemory(fs store.FS, path string) (*Memory, error) {
+// saved is a memory in a file. A digit that a disk has altered would speak against a server that is well, so that there is
+// a checksum; and a replica's number says nothing in another cluster.
+type saved struct {
+	Cluster string                      `json:"cluster"`
+	CRC32C  uint32                      `json:"crc32c"` // of the cluster's id and of shown, as it stands here
+	Shown   map[uint64]map[uint64]Shown `json:"shown"`
+}
+
+func (s saved) checksum() (uint32, error) {
+	b, err := json.Marshal(s.Shown) // maps are written in the order of their keys
+	return crc32.Checksum(append(b, s.Cluster...), crc32.MakeTable(crc32.Castagnoli)), err
+}
+
+// ReadMemory reads what an earlier process has saved of a cluster; where that is nothing, of another cluster, or altered,
+// what it gives is empty.
+func ReadMemory(fs store.FS, path, cluster string) (*Memory, error) {
 	m := NewMemory()
 	b, err := store.ReadFile(fs, path)
 	if err != nil || b == nil {
 		return m, err
 	}
-	var saved map[uint64]map[uint64]Shown
-	if err := json.Unmarshal(b, &saved); err != nil {
+	var s saved
+	if err := json.Unmarshal(b, &s); err != nil {
 		return m, fmt.Errorf("read what was seen of other servers, %s: %w", path, err)
 	}
-	for replica, groups := range saved {
+	if sum, err := s.checksum(); err != nil || sum != s.CRC32C {
+		return m, fmt.Errorf("read what was seen of other servers, %s: it is not what was written: checksum %d, and it says %d", path, sum, s.CRC32C)
+	}
+	if s.Cluster != cluster {
+		return m, fmt.Errorf("read what was seen of other servers, %s: it is of cluster %q, and this server belongs to %q", path, s.Cluster, cluster)
+	}
+	for replica, groups := range s.Shown {
 		for group, s := range groups {
 			m.note(replica, group, s)
 		}
@@ -131,15 +152,23 @@ func ReadMemory(fs store.FS, path string) (*Memory, error) {
 	return m, nil
 }
 
-// Save writes the memory to a file, if it has changed since the last time.
-func (m *Memory) Save(fs store.FS, path string) error {
+// Save writes the memory to a file, as what was seen in a cluster, if it has changed since the last time.
+func (m *Memory) Save(fs store.FS, path, cluster string) error {
 	m.mu.Lock()
-	dirty := m.dirty
-	b, err := json.Marshal(m.shown)
+	if !m.dirty {
+		m.mu.Unlock()
+		return nil
+	}
+	s := saved{Cluster: cluster, Shown: make(map[uint64]map[uint64]Shown, len(m.shown))}
+	for replica, groups := range m.shown {
+		s.Shown[replica] = maps.Clone(groups)
+	}
 	m.dirty = false
 	m.mu.Unlock()
-	if !dirty {
-		return nil
+	var b []byte
+	var err error
+	if s.CRC32C, err = s.checksum(); err == nil {
+		b, err = json.Marshal(s)
 	}
 	if err == nil {
 		err = store.WriteFile(fs, path, append(b, '\n'))

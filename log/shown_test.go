@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -125,17 +126,17 @@ func TestShownAndShown(t *testing.T) {
 // TestMemory keeps what was seen in a file, and writes it when there is something new.
 func TestMemory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen.json")
-	m, err := ReadMemory(store.DefaultFS, path)
+	m, err := ReadMemory(store.DefaultFS, path, "ours")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.note(2, 1, Shown{Term: 3, Acknowledged: 10})
 	m.NoteApplied(2, 1, 8)
 	m.NoteApplied(3, 4, 5)
-	if err := m.Save(store.DefaultFS, path); err != nil {
+	if err := m.Save(store.DefaultFS, path, "ours"); err != nil {
 		t.Fatal(err)
 	}
-	again, err := ReadMemory(store.DefaultFS, path)
+	again, err := ReadMemory(store.DefaultFS, path, "ours")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,11 +144,31 @@ func TestMemory(t *testing.T) {
 	if diff := cmp.Diff(want, again.Of(2)); diff != "" {
 		t.Error(diff)
 	}
+	if m, err := ReadMemory(store.DefaultFS, path, "another"); err == nil || len(m.Of(2)) > 0 {
+		t.Errorf("what was seen in another cluster speaks here: %v, %v", m.Of(2), err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range whole { // one digit is another one
+		if c < '0' || c > '9' {
+			continue
+		}
+		altered := bytes.Clone(whole)
+		altered[i] = '0' + (c-'0'+1)%10
+		if err := os.WriteFile(path, altered, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := ReadMemory(store.DefaultFS, path, "ours"); err == nil || len(m.Of(2)) > 0 {
+			t.Errorf("%s is believed", altered)
+		}
+	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	again.NoteApplied(3, 4, 5) // nothing new
-	if err := again.Save(store.DefaultFS, path); err != nil {
+	if err := again.Save(store.DefaultFS, path, "ours"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
@@ -156,7 +177,7 @@ func TestMemory(t *testing.T) {
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if m, err := ReadMemory(store.DefaultFS, path); err == nil || m == nil {
+	if m, err := ReadMemory(store.DefaultFS, path, "ours"); err == nil || m == nil {
 		t.Errorf("half a file: %v, %v", m, err)
 	}
 }
@@ -208,8 +229,11 @@ func TestGate(t *testing.T) {
 		w.messages(batch)
 		<-time.After(time.Millisecond)
 	}
-	if !w.chunks(raftpb.Chunk{}) {
-		t.Error("a chunk was refused after a server was met")
+	if !w.chunks(raftpb.Chunk{From: 2}) {
+		t.Error("a chunk was refused after its server was met")
+	}
+	if w.chunks(raftpb.Chunk{From: 3}) {
+		t.Error("a chunk of a server that was not met went through")
 	}
 	if err := g.wait(ctx, "b"); err != nil {
 		t.Errorf("who was met is asked again: %v", err)

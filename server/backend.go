@@ -183,9 +183,14 @@ func (s *Server) await(ctx context.Context, group uint64, ledger string, revisio
 // History implements gateway.Backend.
 func (s *Server) History(ctx context.Context, namespace string, o gateway.ReadOptions, subject string, limit int) (gateway.History, error) {
 	table, key, ok, err := projections.RowOf(subject)
-	if err != nil || !ok {
+	if err != nil {
+		return gateway.History{}, fmt.Errorf("%w: %w", gateway.ErrNoHistory, err)
+	}
+	if !ok {
 		return gateway.History{}, fmt.Errorf("%w: %q", gateway.ErrNoHistory, subject)
 	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
+	defer cancel()
 	var h gateway.History
 	err = s.View(ctx, namespace, o, func(v gateway.View) error {
 		h.Head, h.Staleness = v.Head(), v.Staleness
@@ -198,7 +203,7 @@ func (s *Server) History(ctx context.Context, namespace string, o gateway.ReadOp
 	if err != nil {
 		return h, err
 	}
-	h.Events, h.More, err = s.log.History(group, namespace, subject, table, key, h.Head, limit)
+	h.Events, h.More, err = s.log.History(ctx, group, namespace, subject, table, key, h.Head, limit)
 	return h, outside(err)
 }
 

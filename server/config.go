@@ -76,6 +76,7 @@ const (
 	DefaultWindowAge      = 24 * time.Hour
 	DefaultRequestTimeout = 5 * time.Second
 	DefaultTick           = 50 * time.Millisecond
+	scrubEveryMin         = 100 * time.Millisecond
 	DefaultBookmarkEvery  = 5 * time.Second
 	DefaultScrubRate      = log.DefaultScrubBytes
 	DefaultScrubEvery     = log.DefaultScrubEvery
@@ -187,6 +188,9 @@ func (c *Config) Check() error {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s %s: a length of time above zero", d.flag, time.Duration(d.value)))
 		}
+	}
+	if c.ScrubEvery > 0 && c.ScrubEvery < Duration(scrubEveryMin) {
+		errs = append(errs, fmt.Errorf("scrub-every %s: at least %s", time.Duration(c.ScrubEvery), scrubEveryMin))
 	}
 	if c.WindowBytes < notify.WindowBytesMin {
 		errs = append(errs, fmt.Errorf("window-bytes %d: at least %d, so that the largest event fits", c.WindowBytes, notify.WindowBytesMin))

@@ -85,3 +85,34 @@ func TestHistoryOfLargeCommit(t *testing.T) {
 		}
 	}
 }
+
+// TestHistoryOfLargeValues ends a page where it gets large, and goes on there.
+func TestHistoryOfLargeValues(t *testing.T) {
+	s := startServer(t)
+	const versions = 40
+	for i := range versions {
+		put := commands.PutKey{Key: "big", Value: make([]byte, event.ValueBytesMax), Flags: uint64(i)}
+		if _, err := s.Submit(t.Context(), event.Default, gateway.Request{Command: put}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages, seen := 0, 0
+	for o, more := (gateway.ReadOptions{}), true; more; pages++ {
+		h, err := s.History(t.Context(), event.Default, o, "kv.big", 1000)
+		if err != nil || len(h.Events) == 0 {
+			t.Fatalf("page %d: %d events, %v", pages, len(h.Events), err)
+		}
+		size := 0
+		for _, e := range h.Events {
+			size += len(e.Body.(event.KeySet).Value)
+		}
+		if size > 10<<20 {
+			t.Errorf("page %d holds %d bytes", pages, size)
+		}
+		seen, more = seen+len(h.Events), h.More
+		o.At = h.Events[len(h.Events)-1].Revision - 1
+	}
+	if seen != versions || pages < 2 {
+		t.Errorf("%d versions in %d pages, want %d in some", seen, pages, versions)
+	}
+}

@@ -15,16 +15,25 @@ import (
 func (s *Server) Rehearse(ctx context.Context, namespace string, r gateway.Request) (out commands.Rehearsal, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
 	defer cancel()
-	_, r, err = s.prepare(ctx, namespace, r)
+	group, r, err := s.prepare(ctx, namespace, r)
+	if err != nil {
+		return out, err
+	}
+	// What does not survive its encoding would be refused so by apply too.
+	order, err := commands.Decode(commands.Order{Version: s.version.Load(), Key: r.Key, Command: r.Command}.Encode())
 	if err != nil {
 		return out, err
 	}
 	err = s.View(ctx, namespace, gateway.ReadOptions{}, func(v gateway.View) error {
 		asked := event.Time(time.Now().UnixNano())
+		head, err := s.log.Head(group, namespace)
+		if err != nil {
+			return outside(err)
+		}
 		rehearsed, rejection := commands.Rehearse(v.View, commands.Situation{
-			Ledger: namespace, Now: asked, Asked: asked, ReadBytes: machine.EntryReadBytesMax,
+			Ledger: namespace, Now: max(asked, head.Time), Asked: asked, ReadBytes: machine.EntryReadBytesMax,
 			Past: func(r event.Revision) commands.State { return v.At(r) },
-		}, commands.Order{Version: s.version.Load(), Key: r.Key, Command: r.Command}, r.Actor, r.Reason)
+		}, order, r.Actor, r.Reason)
 		if rejection != nil {
 			return rejection
 		}

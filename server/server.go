@@ -134,13 +134,15 @@ func (s *Server) start(ctx context.Context) error {
 
 // startTransport listens for the other servers, which may ask who this is before it knows itself.
 func (s *Server) startTransport(context.Context) error {
-	s.startWitness()
 	address := s.config.Raft
-	if id, ok, err := readIdentity(s.config.Data); err != nil {
+	id, ok, err := readIdentity(s.config.Data)
+	if err != nil {
 		return err
-	} else if ok && isFreePort(address) {
+	}
+	if ok && isFreePort(address) {
 		address = id.Raft // a restart keeps the address that the groups know
 	}
+	s.startWitness(id.Cluster)
 	t, err := transport.Listen(transport.Config{Address: address, Name: s.config.Name, Logger: s.config.Logger})
 	if err != nil {
 		return err
@@ -382,7 +384,10 @@ func (s *Server) Close() error {
 		if err == nil {
 			err = noteStopped(s.config.Data)
 		}
-		errs = append(errs, err, s.saveMemory())
+		errs = append(errs, err)
+		if err := s.saveMemory(); err != nil { // which others remember as well
+			s.config.Logger.Warn("cannot remember what was seen of the other servers", "error", err)
+		}
 	}
 	if s.transport != nil {
 		errs = append(errs, s.transport.Close())

@@ -52,7 +52,8 @@ type OldStateError struct {
 func (e *OldStateError) Error() string {
 	return fmt.Sprintf("%s: server %q saw in group %d that this server's replica %d %s: it would vote again and forget what it "+
 		"acknowledged, so it must not go on. Was %s brought back from an old copy? Bring back a newer one of this very server, or "+
-		"remove the member, wipe the folder, and start the server again with --join, which makes a new replica of it",
+		"remove the member, wipe the folder, and start the server again with --join, which makes a new replica of it. (Were the folders of "+
+		"all servers brought back? Then README.md says under \"A cluster\" how to go on, and what that gives up)",
 		e.Unwrap(), e.Witness, e.Group, e.Replica, e.Lacks, e.Data)
 }
 
@@ -84,11 +85,16 @@ type witnesses struct {
 	old error // somebody saw more: nobody is met any more
 }
 
-// startWitness has this server tell what it saw. It does so from the first moment on at which it can be asked anything.
-func (s *Server) startWitness() {
-	memory, err := log.ReadMemory(store.DefaultFS, filepath.Join(s.config.Data, memoryFile))
-	if err != nil {
-		s.config.Logger.Warn("what was seen of the other servers is forgotten", "error", err)
+// startWitness has this server tell what it saw in its cluster, which is empty while it belongs to none. It does so from
+// the first moment on at which it can be asked anything.
+func (s *Server) startWitness(cluster string) {
+	memory := log.NewMemory()
+	if cluster != "" { // what stands in the folder of a server that belongs to none speaks of others
+		var err error
+		memory, err = log.ReadMemory(store.DefaultFS, filepath.Join(s.config.Data, memoryFile), cluster)
+		if err != nil {
+			s.config.Logger.Warn("what was seen of the other servers is forgotten", "error", err)
+		}
 	}
 	s.witnesses = &witnesses{memory: memory, known: make(chan struct{})}
 }
@@ -231,5 +237,5 @@ func (s *Server) keepMemory(ctx context.Context) {
 }
 
 func (s *Server) saveMemory() error {
-	return s.witnesses.memory.Save(store.DefaultFS, filepath.Join(s.config.Data, memoryFile))
+	return s.witnesses.memory.Save(store.DefaultFS, filepath.Join(s.config.Data, memoryFile), s.identity.Cluster)
 }

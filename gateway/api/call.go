@@ -216,6 +216,9 @@ func (c *call) submit(namespace string, command commands.Command) (commands.Answ
 	return c.api.Backend.Submit(c.ctx, namespace, request)
 }
 
+// rehearsalMax is how many events a dry run shows: the deletion of a prefix may have many more.
+const rehearsalMax = 1000
+
 // dryRun is the query parameter that asks what a write would do.
 const dryRun = "dry-run"
 
@@ -223,7 +226,8 @@ const dryRun = "dry-run"
 // if nothing else came first; so it has no ETag.
 type rehearsal struct {
 	Revision  event.Revision       `json:"revision" doc:"The commit that it would be, if nothing else came first; where nothing would change, the revision of what is there"`
-	Events    []gateway.CloudEvent `json:"events" doc:"What would be written; empty where nothing would change"`
+	Events    []gateway.CloudEvent `json:"events" doc:"What would be written, the first 1000 events of it; empty where nothing would change"`
+	Total     int                  `json:"total" doc:"How many events would be written"`
 	Succeeded *bool                `json:"succeeded,omitempty" doc:"Of a transaction: all conditions hold, and then would run; otherwise else would"`
 	Failed    []int                `json:"failed,omitempty" doc:"Of a transaction: the indexes of the conditions that do not hold"`
 }
@@ -237,8 +241,11 @@ func (c *call) rehearse(namespace string, request gateway.Request) error {
 	if err != nil {
 		return err
 	}
-	out := rehearsal{Revision: r.Answer.Revision, Events: make([]gateway.CloudEvent, len(r.Events)), Failed: r.Answer.Failed}
-	for i, e := range r.Events {
+	shown := r.Events[:min(len(r.Events), rehearsalMax)]
+	out := rehearsal{
+		Revision: r.Answer.Revision, Events: make([]gateway.CloudEvent, len(shown)), Total: len(r.Events), Failed: r.Answer.Failed,
+	}
+	for i, e := range shown {
 		out.Events[i] = gateway.NewCloudEvent(c.api.Backend.Cluster(), namespace, e)
 	}
 	if r.Answer.Branch != commands.NoBranch {

@@ -20,7 +20,7 @@ func historyOperation() operation {
 		id: "history", method: http.MethodGet, path: "/v1/{namespace}/history", group: "events",
 		summary: "What happened to a key or an instance",
 		about: "Every event that touched it, deletes included, the newest first, each with who made it and why. `at` looks back from then: " +
-			"the next page is that of `at` = `next`. It is found by an index, however long the ledger is. For wildcards, replay `/events?subject=`.",
+			"the next page is that of `at` = `next`. It is found by an index, however long the ledger is. A page may end before `limit`, where the values are large. For wildcards, replay `/events?subject=`.",
 		query: []parameter{
 			{name: "subject", kind: text, required: true, description: "kv.… for a key, service.{service}.{id} for an instance, as the events have it"},
 			{name: "limit", kind: number, description: "At most so many events, from 1 to 1000; 100 unless told otherwise"},

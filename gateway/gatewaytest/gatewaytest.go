@@ -119,7 +119,9 @@ func (b *Backend) Groups(ctx context.Context) (all []gateway.Group, err error) {
 
 // History implements gateway.Backend.
 func (b *Backend) History(ctx context.Context, namespace string, o gateway.ReadOptions, subject string, limit int) (h gateway.History, err error) {
-	if _, _, ok, err := projections.RowOf(subject); err != nil || !ok {
+	if _, _, ok, err := projections.RowOf(subject); err != nil {
+		return h, fmt.Errorf("%w: %w", gateway.ErrNoHistory, err)
+	} else if !ok {
 		return h, fmt.Errorf("%w: %q", gateway.ErrNoHistory, subject)
 	}
 	err = b.View(ctx, namespace, o, func(v gateway.View) error { // the lock is held

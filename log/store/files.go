@@ -6,6 +6,7 @@ import (
 	iofs "io/fs"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -79,8 +80,11 @@ func MakeDir(fs FS, path string) error {
 		}
 		missing = append(missing, last)
 	}
-	// Who may not look into the folder above has not made this one.
-	if err := syncName(fs, last); err != nil && !errors.Is(err, iofs.ErrPermission) {
+	// Who may not look into the folder above, or finds it on a file system that syncs no folders or takes no writes, as
+	// above a mount point, has not made this one.
+	if err := syncName(fs, last); err != nil && !slices.ContainsFunc(
+		[]error{iofs.ErrPermission, syscall.EINVAL, syscall.ENOTSUP, syscall.EROFS},
+		func(harmless error) bool { return errors.Is(err, harmless) }) {
 		return err
 	}
 	for _, dir := range slices.Backward(missing) {
