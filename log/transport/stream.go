@@ -32,7 +32,36 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // stream is a connection that this server dialled. It is used by one goroutine.
 type stream struct {
 	conn    net.Conn
+	ended   chan struct{} // closed when the other end has gone
+	dial    func() (*stream, error)
 	scratch []byte
+}
+
+// watch notices that the other end goes, which never sends anything. A follower says nothing to another one for as long as
+// their leader lives; if the other one was restarted meanwhile, the first message into a connection of then, which is a
+// request for its vote, would be lost without an error, and an election would take another round for it.
+func (s *stream) watch() {
+	s.ended = make(chan struct{})
+	go func(conn net.Conn, ended chan struct{}) {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, conn) // whatever ends it, there is nobody any more
+	}(s.conn, s.ended)
+}
+
+// renew dials again where the other end has gone.
+func (s *stream) renew() error {
+	select {
+	case <-s.ended:
+	default:
+		return nil
+	}
+	again, err := s.dial()
+	if err != nil {
+		return err
+	}
+	_ = s.conn.Close() // nobody is at its other end
+	s.conn, s.ended = again.conn, again.ended
+	return nil
 }
 
 // dial makes a connection to another server and upgrades it.
@@ -46,7 +75,9 @@ func (t *Transport) dial(ctx context.Context, target, path string) (*stream, err
 	if err := t.ask(ctx, conn, target, path); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &stream{conn: conn}, nil
+	s := &stream{conn: conn, dial: func() (*stream, error) { return t.dial(context.Background(), target, path) }}
+	s.watch()
+	return s, nil
 }
 
 func (t *Transport) ask(ctx context.Context, conn net.Conn, target, path string) error {
@@ -83,7 +114,12 @@ func (t *Transport) ask(ctx context.Context, conn net.Conn, target, path string)
 func (s *stream) Close() { _ = s.conn.Close() } // the other end notices; nothing here depends on it
 
 // SendMessageBatch implements raftio.IConnection.
-func (s *stream) SendMessageBatch(batch pb.MessageBatch) error { return s.send(&batch) }
+func (s *stream) SendMessageBatch(batch pb.MessageBatch) error {
+	if err := s.renew(); err != nil {
+		return err
+	}
+	return s.send(&batch)
+}
 
 // SendChunk implements raftio.ISnapshotConnection.
 func (s *stream) SendChunk(chunk pb.Chunk) error { return s.send(&chunk) }

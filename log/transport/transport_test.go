@@ -29,7 +29,12 @@ type end struct {
 
 func listen(t *testing.T, name, cluster string) *end {
 	t.Helper()
-	tr, err := transport.Listen(transport.Config{Address: "127.0.0.1:0", Name: name})
+	return listenAt(t, "127.0.0.1:0", name, cluster)
+}
+
+func listenAt(t *testing.T, address, name, cluster string) *end {
+	t.Helper()
+	tr, err := transport.Listen(transport.Config{Address: address, Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +96,37 @@ func TestStreams(t *testing.T) {
 	}
 	if got := receive(t, b.chunks); got.ChunkId != 7 || string(got.Data) != "rows" {
 		t.Errorf("chunk arrived as %+v", got)
+	}
+}
+
+// TestRestartedServer sends into a connection whose other end was restarted while nothing was said: it is made anew
+// before anything is lost, and no error makes Raft leave the server alone for a while.
+func TestRestartedServer(t *testing.T) {
+	a, b := listen(t, "a", "x"), listen(t, "b", "x")
+	conn, err := a.raft.GetConnection(deadline(t), b.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SendMessageBatch(pb.MessageBatch{DeploymentId: 1}); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, b.messages)
+	if err := errors.Join(b.raft.Close(), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	again := listenAt(t, b.Address(), "b", "x")
+	for ctx := deadline(t); ; { // what is sent in the moment before the end is noticed may be lost, and only that
+		if err := conn.SendMessageBatch(pb.MessageBatch{DeploymentId: 2}); err != nil {
+			t.Fatalf("after the restart: %v", err)
+		}
+		select {
+		case <-again.messages:
+			return
+		case <-ctx.Done():
+			t.Fatal("nothing arrives after the restart")
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 
