@@ -77,7 +77,7 @@ type Transport = config.TransportFactory
 type RaftFS = config.IFS
 
 const (
-	defaultTick    = 50 * time.Millisecond
+	defaultTick    = 40 * time.Millisecond
 	defaultTimeout = 5 * time.Second // for callers whose context has no deadline
 	cacheBytes     = 64 << 20        // Pebble's block cache, shared by all groups
 )

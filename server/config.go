@@ -46,7 +46,7 @@ type Config struct {
 	WindowAge   Duration `toml:"window-age"`   // and for how long; default 24h
 
 	RequestTimeout Duration `toml:"request-timeout"` // how long a request may wait; default 5s
-	Tick           Duration `toml:"raft-tick"`       // Raft's unit of time; default 50ms
+	Tick           Duration `toml:"raft-tick"`       // Raft's unit of time; default 40ms
 	Insecure       bool     `toml:"insecure"`        // allow listeners beyond loopback without TLS and tokens
 
 	// BookmarkEvery is how often quiet subscribers learn how far the ledger has gone; default 5s.
@@ -75,7 +75,7 @@ const (
 	DefaultWindowBytes    = 64 << 20
 	DefaultWindowAge      = 24 * time.Hour
 	DefaultRequestTimeout = 5 * time.Second
-	DefaultTick           = 50 * time.Millisecond
+	DefaultTick           = 40 * time.Millisecond
 	scrubEveryMin         = 100 * time.Millisecond
 	DefaultBookmarkEvery  = 5 * time.Second
 	DefaultScrubRate      = log.DefaultScrubBytes

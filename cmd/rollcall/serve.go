@@ -37,7 +37,7 @@ type serveCmd struct {
 	WindowBytes    server.Size     `env:"ROLLCALL_WINDOW_BYTES" placeholder:"SIZE" help:"What the NATS stream of a namespace keeps; by default 64MiB."`
 	WindowAge      server.Duration `env:"ROLLCALL_WINDOW_AGE" placeholder:"TIME" help:"And for how long; by default 24h."`
 	RequestTimeout server.Duration `env:"ROLLCALL_REQUEST_TIMEOUT" placeholder:"TIME" help:"How long a request may wait; by default 5s."`
-	RaftTick       server.Duration `env:"ROLLCALL_RAFT_TICK" placeholder:"TIME" help:"Raft's unit of time; by default 50ms. A dead leader is missed after 10 to 20 of them."`
+	RaftTick       server.Duration `env:"ROLLCALL_RAFT_TICK" placeholder:"TIME" help:"Raft's unit of time; by default 40ms. A dead leader is missed after 10 to 20 of them."`
 	BookmarkEvery  server.Duration `env:"ROLLCALL_BOOKMARK_EVERY" placeholder:"TIME" help:"How often quiet subscribers learn the revision; by default 5s."`
 	ScrubRate      *server.Size    `env:"ROLLCALL_SCRUB_RATE" placeholder:"SIZE" help:"How much of what is stored is read and checked again in a second, at most; by default 4MiB. 0: nothing is."`
 	ScrubEvery     server.Duration `env:"ROLLCALL_SCRUB_EVERY" placeholder:"TIME" help:"Rest before each round through everything that is stored; by default 10m."`

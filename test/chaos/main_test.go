@@ -21,7 +21,7 @@ var (
 	seed     = flag.Int64("seed", 0, "what TestChaos and its clients take their chances from; 0 takes one from the clock")
 	servers  = flag.Int("servers", 3, "how many servers TestChaos starts")
 	rounds   = flag.Int("failovers", 0, "how often TestFailover kills and cuts off the leader; 0 leaves it out")
-	tick     = flag.String("tick", "20ms", "Raft's unit of time; a server's default is 50ms")
+	tick     = flag.String("tick", "20ms", "Raft's unit of time; a server's default is 40ms")
 	verbose  = flag.Bool("show", false, "show what the servers say, whether or not a test fails")
 )
 
