@@ -11,34 +11,52 @@ import (
 	"github.com/rollcall/rollcall/log/store"
 )
 
-// Update implements Raft's interface: it applies committed entries. Everything that they change goes into one
-// batch, so how many entries come in one call makes no difference to what is written.
+// batchBytesMax is how large a batch may get before what comes after the entry goes into another one. A replica that
+// catches up is handed hundreds of megabytes of entries at once.
+const batchBytesMax = 4 << 20
+
+// Update implements Raft's interface: it applies committed entries. What an entry changes goes into one batch, many
+// entries where they are small; how they fall into calls and batches makes no difference to what is written.
 //
 // An error from here stops the replica before anything of the batch is visible.
 func (m *Machine) Update(entries []sm.Entry) (_ []sm.Entry, err error) {
-	defer store.Catch(&err)
 	fault.Point(fault.ApplyBefore)
+	for rest := entries; len(rest) > 0; {
+		n, err := m.update(rest)
+		if err != nil {
+			return nil, err
+		}
+		rest = rest[n:]
+	}
+	return entries, nil
+}
+
+// update applies the first entries, as many as make a batch, and says how many those are.
+func (m *Machine) update(entries []sm.Entry) (n int, err error) {
+	defer store.Catch(&err)
 	a := &applying{machine: m, batch: m.db.NewBatch(), touched: map[string]*touched{}}
 	defer func() { err = errors.Join(err, a.batch.Close()) }()
-	for i := range entries {
-		entries[i].Result = a.entry(entries[i].Cmd)
+	for n < len(entries) && a.batch.Bytes() < batchBytesMax {
+		entries[n].Result = a.entry(entries[n].Cmd)
+		n++
 	}
-	a.batch.SetApplied(entries[len(entries)-1].Index)
+	last := entries[n-1].Index
+	a.batch.SetApplied(last)
 	for _, name := range a.order {
 		l := a.touched[name].ledger
 		a.batch.SetHead(l.ID, l.Head)
 	}
 	fault.Point(fault.CommitBefore)
 	if err := a.batch.Commit(); err != nil {
-		return nil, err
+		return 0, err
 	}
 	fault.Point(fault.CommitAfter)
-	a.publish(entries[len(entries)-1].Index)
+	a.publish(last)
 	fault.Point(fault.PublishAfter)
-	return entries, nil
+	return n, nil
 }
 
-// applying is one call of Update.
+// applying is one batch.
 type applying struct {
 	machine *Machine
 	batch   *store.Batch

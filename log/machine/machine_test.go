@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -316,4 +318,61 @@ func TestJump(t *testing.T) {
 	if found, err := machine.Verify(t.Context(), c, ""); err != nil || found[0].Events != 4 {
 		t.Errorf("got %+v, %v", found, err)
 	}
+}
+
+// TestLargeUpdate hands over in one call what is too much for one batch: what is written is the same as one entry at a
+// time, and followers get whole commits meanwhile.
+func TestLargeUpdate(t *testing.T) {
+	letters := strings.Repeat("abcdefghijklmnopqrstuvwxyz", 20)
+	var entries []sm.Entry
+	for i := range uint64(80) {
+		entries = append(entries, entry(i+1, 1, letters, letters))
+	}
+	published := 0
+	atOnce, err := open(t, store.NewMemFS(), func(_ string, events []event.Event) {
+		if last := events[len(events)-1]; last.Revision != last.Commit {
+			t.Errorf("published up to revision %d, inside of commit %d", last.Revision, last.Commit)
+		}
+		published++
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := atOnce.Update(slices.Clone(entries))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if published < 2 || published > 20 {
+		t.Errorf("%d batches, want some", published)
+	}
+	oneByOne := mustOpen(t, store.NewMemFS())
+	for i, e := range entries {
+		one, err := oneByOne.Update([]sm.Entry{e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(one[0].Result.Data, results[i].Result.Data) {
+			t.Errorf("entry %d is answered otherwise", i+1)
+		}
+	}
+	if a, b := atOnce.Applied(), oneByOne.Applied(); a != 80 || b != 80 {
+		t.Errorf("applied %d and %d, want 80", a, b)
+	}
+	if a, b := saved(t, atOnce), saved(t, oneByOne); !bytes.Equal(a, b) {
+		t.Error("the states differ")
+	}
+}
+
+// saved is a machine's whole state, as it is streamed.
+func saved(t *testing.T, m *machine.Machine) []byte {
+	t.Helper()
+	state, err := m.PrepareSnapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := m.SaveSnapshot(state, &b, nil); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

@@ -41,6 +41,9 @@ func (b *Batch) Commit() error {
 	return nil
 }
 
+// Bytes is how much the batch holds.
+func (b *Batch) Bytes() int { return b.pebble.Len() }
+
 // Close releases the batch, committed or not.
 func (b *Batch) Close() error {
 	for _, l := range b.ledgers {
