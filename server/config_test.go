@@ -79,6 +79,7 @@ func TestCheck(t *testing.T) {
 		{"tick", server.Config{Tick: server.Duration(time.Hour)}, "raft-tick"},
 		{"timeout", server.Config{RequestTimeout: -1}, "request-timeout"},
 		{"scrubbing", server.Config{ScrubEvery: -1}, "scrub-every"},
+		{"scrubbing all the time", server.Config{ScrubEvery: server.Duration(time.Nanosecond)}, "scrub-every"},
 		{"window", server.Config{WindowBytes: 1}, "window-bytes"},
 	}
 	for _, c := range cases {

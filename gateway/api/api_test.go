@@ -3,7 +3,9 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -191,6 +193,30 @@ func TestReasonsThatAreNone(t *testing.T) {
 	}
 	if got := b.Submitted(); got != 0 {
 		t.Errorf("%d commands were decided", got)
+	}
+}
+
+// A dry run counts everything and shows a bounded part of it.
+func TestLongDryRun(t *testing.T) {
+	b := gatewaytest.New("test")
+	const keys = 1200
+	for i := range keys {
+		b.MustSubmit(event.Default, commands.PutKey{Key: fmt.Sprintf("k/%04d", i)})
+	}
+	before := b.Submitted()
+	w := do(api.New(api.Config{Backend: b}), http.MethodDelete, "/v1/default/kv?prefix=k/&dry-run=true", "")
+	var got struct {
+		Events []json.RawMessage
+		Total  int
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
+		t.Fatalf("status %d, %v: %.200s", w.Code, err, w.Body)
+	}
+	if len(got.Events) != 1000 || got.Total != keys {
+		t.Errorf("%d events of %d, want 1000 of %d", len(got.Events), got.Total, keys)
+	}
+	if b.Submitted() != before {
+		t.Error("it was decided for good")
 	}
 }
 

@@ -33,8 +33,8 @@ type DB struct {
 }
 
 // Compaction was 40 % of apply with Pebble's defaults, much of it the price of each block of 4 KiB and of merging four
-// memtables at a time into what is there already. Blocks of 32 KiB would save another twentieth, and cost twice as much
-// where one row is read that no cache has.
+// memtables at a time into what is there already. Blocks of 32 KiB saved another twentieth, and would have twice as much
+// read for one row that no cache has.
 const (
 	memTableBytes  = 16 << 20
 	bloomBitsByKey = 10
