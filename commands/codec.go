@@ -141,8 +141,13 @@ func Decode(b []byte) (Order, error) {
 		}
 		o.Key = *w.Key
 	}
-	o.Command, err = w.command()
-	return o, err
+	if o.Command, err = w.command(); err != nil {
+		return o, err
+	}
+	if since := Since(o.Command); w.Version < since {
+		return Order{}, fmt.Errorf("%w: %T is known from version %d on, and the order is of %d", ErrMalformed, o.Command, since, w.Version)
+	}
+	return o, nil
 }
 
 // versionIn is the version that an order was written for which could not be read: a newer version may add what this

@@ -137,13 +137,15 @@ func decideScripts(t *testing.T, version uint32) {
 				size, _ := strconv.Atoi(s)
 				key = strings.Repeat("k", size)
 			}
-			return show(l.order(commands.Order{Version: l.version, Key: key, Command: parseCommand(t, d)}))
+			events, answer, rejection := l.order(commands.Order{Version: l.version, Key: key, Command: parseCommand(t, d)})
+			return show(l.version, events, answer, rejection)
 		})
 	})
 }
 
 // show gives the events as "revision/commit type subject …", then the answer.
-func show(events []event.Event, a commands.Answer, r *commands.Rejection) string {
+// That a request was remembered for the very version that the script writes for goes without saying.
+func show(version uint32, events []event.Event, a commands.Answer, r *commands.Rejection) string {
 	var b strings.Builder
 	if r != nil {
 		fmt.Fprintf(&b, "%s: %s", r.Code, r.Message)
@@ -155,7 +157,10 @@ func show(events []event.Event, a commands.Answer, r *commands.Rejection) string
 	for _, e := range events {
 		fmt.Fprintf(&b, "%d/%d %s %s %s", e.Revision, e.Commit, e.Body.Type(), e.Body.Subject(), showBody(e.Body))
 		if e.Request != nil {
-			fmt.Fprintf(&b, " request %q version %d", e.Request.Key, e.Request.Version)
+			fmt.Fprintf(&b, " request %q", e.Request.Key)
+			if e.Request.Version != version {
+				fmt.Fprintf(&b, " of version %d", e.Request.Version)
+			}
 		}
 		b.WriteByte('\n')
 	}

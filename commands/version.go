@@ -14,10 +14,21 @@ const (
 	VersionFirst = 1
 	// VersionKeys lets commands carry idempotency keys.
 	VersionKeys = 2
+	// VersionLeases brings sessions, keys and directories that expire, whole documents, quotas and retention.
+	VersionLeases = 3
 
 	// Version is the newest, for which this binary writes commands once the cluster has come to it.
-	Version = VersionKeys
+	Version = VersionLeases
 )
+
+// Since is the version that a command needs. An order that was written for an older one is malformed, as it is to a
+// binary that knows no more than that.
+func Since(c Command) uint32 {
+	if newer, ok := c.(interface{ since() uint32 }); ok {
+		return newer.since()
+	}
+	return VersionFirst
+}
 
 // AnnounceVersion says which version a server knows; it goes to the ledger of event.System. Saying it again is no event.
 type AnnounceVersion struct {

@@ -68,7 +68,7 @@ func (s *Server) prepare(ctx context.Context, namespace string, r gateway.Reques
 	if r.Command, err = s.guard(r.Command); err != nil {
 		return 0, r, err
 	}
-	return group, r, s.checkKey(r.Key)
+	return group, r, s.checkVersion(r)
 }
 
 func (s *Server) submit(ctx context.Context, group uint64, ledger string, r gateway.Request) (commands.Answer, error) {

@@ -20,17 +20,23 @@ func errTooOld(data string, version uint32) error {
 	return fmt.Errorf("the cluster of %s has come to version %d of the decisions, and this binary knows up to %d: start a newer one", data, version, commands.Version)
 }
 
-// checkKey refuses an idempotency key that could not be kept.
-func (s *Server) checkKey(key string) error {
-	if key == "" {
-		return nil
+// checkVersion refuses what the servers of the cluster do not all know yet.
+func (s *Server) checkVersion(r gateway.Request) error {
+	if r.Key != "" {
+		if rejection := commands.ValidateKeyOf(r.Key); rejection != nil {
+			return rejection
+		}
+		if err := s.reached(commands.VersionKeys, "idempotency keys need"); err != nil {
+			return err
+		}
 	}
-	if r := commands.ValidateKeyOf(key); r != nil {
-		return r
-	}
-	if v := s.version.Load(); v < commands.VersionKeys {
+	return s.reached(commands.Since(r.Command), "this request needs")
+}
+
+func (s *Server) reached(since uint32, who string) error {
+	if v := s.version.Load(); v < since {
 		return gateway.NewProblem(gateway.CodeVersionNotReached,
-			"the cluster is at version %d of the decisions, and idempotency keys need %d, to which it comes when every server has a binary that knows it", v, commands.VersionKeys)
+			"the cluster is at version %d of the decisions, and %s %d, to which it comes when every server has a binary that knows it", v, who, since)
 	}
 	return nil
 }
