@@ -25,8 +25,13 @@ const (
 	kindDeleteKey          kind = 2
 	kindDeletePrefix       kind = 3
 	kindTxn                kind = 4
+	kindAppendKey          kind = 6
 	kindRegisterInstance   kind = 10
 	kindDeregisterInstance kind = 11
+	kindCreateSession      kind = 20
+	kindEndSession         kind = 21
+	kindClaimTimekeeper    kind = 22
+	kindExpire             kind = 23
 	kindCreateNamespace    kind = 90
 	kindOpenNamespace      kind = 91
 	kindAddMember          kind = 92
@@ -97,6 +102,16 @@ func kindOf(c Command) kind {
 		return kindDeletePrefix
 	case Txn:
 		return kindTxn
+	case AppendKey:
+		return kindAppendKey
+	case CreateSession:
+		return kindCreateSession
+	case EndSession:
+		return kindEndSession
+	case ClaimTimekeeper:
+		return kindClaimTimekeeper
+	case Expire:
+		return kindExpire
 	case RegisterInstance:
 		return kindRegisterInstance
 	case DeregisterInstance:
@@ -172,6 +187,16 @@ func (w wire) command() (Command, error) {
 		return unmarshal[DeletePrefix](w.Body)
 	case kindTxn:
 		return unmarshal[Txn](w.Body)
+	case kindAppendKey:
+		return unmarshal[AppendKey](w.Body)
+	case kindCreateSession:
+		return unmarshal[CreateSession](w.Body)
+	case kindEndSession:
+		return unmarshal[EndSession](w.Body)
+	case kindClaimTimekeeper:
+		return unmarshal[ClaimTimekeeper](w.Body)
+	case kindExpire:
+		return unmarshal[Expire](w.Body)
 	case kindRegisterInstance:
 		return unmarshal[RegisterInstance](w.Body)
 	case kindDeregisterInstance:

@@ -21,13 +21,16 @@ type Order struct {
 	Command Command
 }
 
-// PutKey gives a key a value.
+// PutKey gives a key a value. A key that ends in a slash is a directory: it has a TTL and no value.
 type PutKey struct {
 	Key         string      `cbor:"1,keyasint"`
 	Value       []byte      `cbor:"2,keyasint,omitempty"`
 	ContentType string      `cbor:"3,keyasint,omitempty"`
 	Flags       uint64      `cbor:"4,keyasint,omitempty"`
 	If          []Condition `cbor:"5,keyasint,omitempty"` // all must hold
+	// TTL and Session are the key's lease, at most one of them; without any the key stays for good.
+	TTL     event.Time `cbor:"6,keyasint,omitempty"`
+	Session string     `cbor:"7,keyasint,omitempty"`
 }
 
 // DeleteKey removes one key. Deleting a key that is not there is rejected with CodeNotFound.

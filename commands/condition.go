@@ -14,7 +14,7 @@ type Condition struct {
 	Op     Op     `cbor:"2,keyasint,omitempty"`
 	Key    string `cbor:"3,keyasint,omitempty"` // the prefix, for FieldEmpty
 	Number uint64 `cbor:"4,keyasint,omitempty"` // for the numeric fields; 0 and 1 for the boolean ones
-	Value  []byte `cbor:"5,keyasint,omitempty"` // for FieldValue
+	Value  []byte `cbor:"5,keyasint,omitempty"` // for FieldValue and FieldSession
 }
 
 // Field is what a condition looks at.
@@ -28,6 +28,7 @@ const (
 	FieldValue          Field = 4
 	FieldExists         Field = 5
 	FieldEmpty          Field = 6 // no key starts with Key
+	FieldSession        Field = 7 // Value is the id of the session that the key is bound to, empty for none
 )
 
 // Op is how a condition compares; the zero Op is equality.
@@ -81,6 +82,8 @@ func (c Condition) holds(s State) bool {
 		return c.Op.holds(cmp.Compare(e.Version, c.Number))
 	case FieldExists:
 		return c.Op.holds(cmp.Compare(truth(ok), c.Number))
+	case FieldSession:
+		return c.Op.holds(cmp.Compare(e.Session, string(c.Value)))
 	case FieldValue:
 		if !ok { // what is not there equals nothing, and is neither less nor greater
 			return c.Op == NotEqual

@@ -60,6 +60,7 @@ type Result struct {
 	Entries  []event.Entry  `cbor:"4,keyasint,omitempty"` // what a get read
 	Group    uint64         `cbor:"5,keyasint,omitempty"` // where a namespace was placed
 	Replica  uint64         `cbor:"6,keyasint,omitempty"` // a member's number
+	Key      string         `cbor:"7,keyasint,omitempty"` // the name of what was made, where the decision gave it one
 }
 
 // Resolve fills in the number of the commit, once it is known, wherever the answer speaks of it.
@@ -114,6 +115,16 @@ func decide(s State, at Situation, o Order) (Decision, *Rejection) {
 		return decideDeletePrefix(s, c)
 	case Txn:
 		return decideTxn(s, at, c)
+	case AppendKey:
+		return decideAppend(s, c)
+	case CreateSession:
+		return decideCreateSession(s, c)
+	case EndSession:
+		return decideEndSession(s, c)
+	case ClaimTimekeeper:
+		return decideClaim(s, at.Ledger, c)
+	case Expire:
+		return decideExpire(s, c)
 	case RegisterInstance:
 		return decideRegister(s, c)
 	case DeregisterInstance:

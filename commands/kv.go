@@ -7,6 +7,9 @@ func decidePut(s State, c PutKey) (Decision, *Rejection) {
 	if r := checkKey(s, c.Key, current, exists, c.If); r != nil {
 		return Decision{}, r
 	}
+	if r := checkSession(s, c.Session); r != nil {
+		return Decision{}, r
+	}
 	return one(put(c, current), Result{Created: !exists}), nil
 }
 
@@ -19,6 +22,7 @@ func put(c PutKey, current event.Entry) event.KeySet {
 	return event.KeySet{
 		Key: c.Key, Value: value, ContentType: c.ContentType, Flags: c.Flags,
 		CreateRevision: current.CreateRevision, Version: current.Version + 1, Previous: current.Revision,
+		Session: c.Session, TTL: c.TTL,
 	}
 }
 

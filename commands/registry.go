@@ -3,6 +3,9 @@ package commands
 import "github.com/rollcall/rollcall/log/event"
 
 func decideRegister(s State, c RegisterInstance) (Decision, *Rejection) {
+	if r := checkSession(s, c.Instance.Session); r != nil {
+		return Decision{}, r
+	}
 	current, exists := s.Instance(c.Instance.Service, c.Instance.ID)
 	body, changed := register(c, current, exists)
 	if !changed {

@@ -29,6 +29,10 @@ const (
 	CodeInvalidRequestKey  Code = "invalid-idempotency-key"
 	CodeRequestKeyReused   Code = "idempotency-key-reused"
 	CodeUnsupportedVersion Code = "unsupported-version"
+
+	CodeInvalidTTL     Code = "invalid-ttl"
+	CodeUnknownSession Code = "unknown-session"
+	CodeStaleEpoch     Code = "stale-epoch"
 )
 
 // Rejection is a refusal. It is a value and not a fault: every replica comes to the same one, nothing is written,

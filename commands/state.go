@@ -21,6 +21,13 @@ type State interface {
 	KeyRevisions(prefix string) iter.Seq2[string, event.Revision]
 	// Instance gives the registration of an instance that exists.
 	Instance(service, id string) (event.Registration, bool)
+	// Session gives a session that exists; KeysHeld and InstancesHeld yield what is bound to it, in the order of their
+	// names.
+	Session(id string) (event.Session, bool)
+	KeysHeld(session string) iter.Seq[string]
+	InstancesHeld(session string) iter.Seq[event.Registration]
+	// Timekeeper is the epoch of who keeps the time of the ledger's leases; zero while nobody does.
+	Timekeeper() event.Revision
 	// Namespace gives a namespace that exists, Namespaces all of them in name order; Groups is how many groups
 	// the cluster was made with. They are known in the ledger of event.System only.
 	Namespace(name string) (event.Namespace, bool)

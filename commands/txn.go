@@ -48,6 +48,9 @@ func newWorking(s State, at Situation) *working {
 func (w *working) run(op Operation) (Result, *Rejection) {
 	switch {
 	case op.Put != nil:
+		if r := checkSession(w, op.Put.Session); r != nil {
+			return Result{}, r
+		}
 		current, exists := w.Key(op.Put.Key)
 		e := put(*op.Put, current)
 		w.events = append(w.events, e)
@@ -59,6 +62,9 @@ func (w *working) run(op Operation) (Result, *Rejection) {
 	case op.Get != nil:
 		return w.get(*op.Get)
 	case op.Register != nil:
+		if r := checkSession(w, op.Register.Instance.Session); r != nil {
+			return Result{}, r
+		}
 		return w.register(*op.Register), nil
 	case op.Deregister != nil:
 		return w.deregister(*op.Deregister), nil

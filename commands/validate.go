@@ -23,6 +23,12 @@ func Validate(c Command) *Rejection {
 		return validateConditions(c.If)
 	case Txn:
 		return validateTxn(c)
+	case AppendKey:
+		return validateAppend(c)
+	case CreateSession:
+		return validateSession(c)
+	case Expire:
+		return validateExpire(c)
 	case RegisterInstance:
 		return validateInstance(c.Instance)
 	case AddMember:
@@ -34,7 +40,17 @@ func Validate(c Command) *Rejection {
 }
 
 func validatePut(c PutKey) *Rejection {
-	if r := ValidateKey(c.Key); r != nil {
+	key := c.Key
+	if event.IsDirectory(key) && c.TTL != 0 {
+		if r := validateDirectory(c); r != nil {
+			return r
+		}
+		key = strings.TrimSuffix(key, "/")
+	}
+	if r := ValidateKey(key); r != nil {
+		return r
+	}
+	if r := validateLease(c.Key, c.TTL, c.Session); r != nil {
 		return r
 	}
 	if len(c.Value) > event.ValueBytesMax {
@@ -70,8 +86,11 @@ func validateConditions(conditions []Condition) *Rejection {
 		return reject(CodeTooLarge, "%d conditions; at most %d", len(conditions), event.TxnOperationsMax)
 	}
 	for i, c := range conditions {
-		if c.Field < FieldRevision || c.Field > FieldEmpty || c.Op > Greater {
+		if c.Field < FieldRevision || c.Field > FieldSession || c.Op > Greater {
 			return reject(CodeInvalidTxn, "condition %d: field %d with comparison %d is not known to this version", i, c.Field, c.Op)
+		}
+		if c.Field == FieldSession && c.Op > NotEqual {
+			return reject(CodeInvalidTxn, "condition %d: a session is equal to another or not, neither less nor greater", i)
 		}
 	}
 	return nil

@@ -31,7 +31,8 @@ type CloudEvent struct {
 	Data any `json:"data"`
 }
 
-// KeyData is the data of rollcall.kv.put, and of rollcall.kv.delete with the key and the previous revision only.
+// KeyData is the data of rollcall.kv.put, and of rollcall.kv.delete, expire and release with the key, the previous revision
+// and the lease that ended only.
 type KeyData struct {
 	Key string `json:"key"`
 	Text
@@ -39,8 +40,50 @@ type KeyData struct {
 	Flags          uint64 `json:"flags,omitempty"`
 	CreateRevision uint64 `json:"create_revision,omitempty"`
 	Version        uint64 `json:"version,omitempty"`
+	// Session is what the key is bound to; of a key that is gone or was released, the one whose end did that.
+	Session string `json:"session,omitempty"`
+	// TTL is for how long the key stays when nobody renews it.
+	TTL string `json:"ttl,omitempty"`
+	// Directory is the one that expired, and the key with it.
+	Directory string `json:"directory,omitempty"`
 	// Previous is the revision of the entry that this one replaced; left out when there was none.
 	Previous uint64 `json:"previous,omitempty"`
+}
+
+// SessionData is the data of the rollcall.session.* events; when it ends it has the id only.
+type SessionData struct {
+	ID        string `json:"id"`
+	TTL       string `json:"ttl,omitempty"`
+	OnEnd     string `json:"on_end,omitempty"` // release or delete
+	LockDelay string `json:"lock_delay,omitempty"`
+	// Epoch is that of the timekeeper who found the session expired.
+	Epoch uint64 `json:"epoch,omitempty"`
+}
+
+// TimekeeperData is the data of rollcall.namespace.timekeeper: the event's revision is the epoch.
+type TimekeeperData struct {
+	Namespace string `json:"namespace"`
+	Server    string `json:"server"`
+	Previous  uint64 `json:"previous,omitempty"`
+}
+
+// FormatDuration gives a duration in the one form that is used outside, such as "1m30s".
+func FormatDuration(d event.Time) string { return time.Duration(d).String() }
+
+// FormatTTL gives a TTL; the empty string for none.
+func FormatTTL(d event.Time) string {
+	if d == 0 {
+		return ""
+	}
+	return FormatDuration(d)
+}
+
+// FormatOnEnd gives the word for what becomes of a session's keys.
+func FormatOnEnd(o event.OnEnd) string {
+	if o == event.Delete {
+		return "delete"
+	}
+	return "release"
 }
 
 // InstanceData is the data of rollcall.service.register, and of rollcall.service.deregister with service, id and
@@ -57,6 +100,7 @@ type InstanceData struct {
 	Meta           map[string]string `json:"meta,omitempty"`
 	Weight         *uint16           `json:"weight,omitempty"`
 	Priority       *uint16           `json:"priority,omitempty"`
+	Session        string            `json:"session,omitempty"`
 	CreateRevision uint64            `json:"create_revision,omitempty"`
 	Previous       uint64            `json:"previous,omitempty"`
 }
@@ -167,18 +211,33 @@ func data(e event.Event) any {
 		return KeyData{
 			Key: b.Key, Text: NewText(b.Value), ContentType: b.ContentType, Flags: b.Flags,
 			CreateRevision: uint64(entry.CreateRevision), Version: b.Version, Previous: uint64(b.Previous),
+			Session: b.Session, TTL: FormatTTL(b.TTL),
 		}
 	case event.KeyDeleted:
-		return KeyData{Key: b.Key, Previous: uint64(b.Previous)}
+		return KeyData{Key: b.Key, Previous: uint64(b.Previous), Session: b.Session}
+	case event.KeyExpired:
+		return KeyData{Key: b.Key, Previous: uint64(b.Previous), Session: b.Session, Directory: b.Directory}
+	case event.KeyReleased:
+		return KeyData{Key: b.Key, Previous: uint64(b.Previous), Session: b.Session}
+	case event.SessionCreated:
+		return SessionData{ID: b.ID, TTL: FormatTTL(b.TTL), OnEnd: FormatOnEnd(b.OnEnd), LockDelay: FormatTTL(b.LockDelay)}
+	case event.SessionEnded:
+		return SessionData{ID: b.ID}
+	case event.SessionExpired:
+		return SessionData{ID: b.ID, Epoch: uint64(b.Epoch)}
+	case event.TimekeeperClaimed:
+		return TimekeeperData{Namespace: b.Namespace, Server: b.Server, Previous: uint64(b.Previous)}
 	case event.InstanceRegistered:
 		i := b.Instance
 		return InstanceData{
 			Service: i.Service, ID: i.ID, Node: i.Node, Address: i.Address, Port: &i.Port, Protocol: i.Protocol,
-			Version: i.Version, Tags: i.Tags, Meta: i.Meta, Weight: &i.Weight, Priority: &i.Priority,
+			Version: i.Version, Tags: i.Tags, Meta: i.Meta, Weight: &i.Weight, Priority: &i.Priority, Session: i.Session,
 			CreateRevision: uint64(b.Registration(e.Commit, e.Time).CreateRevision), Previous: uint64(b.Previous),
 		}
 	case event.InstanceDeregistered:
-		return InstanceData{Service: b.Service, ID: b.ID, Previous: uint64(b.Previous)}
+		return InstanceData{Service: b.Service, ID: b.ID, Previous: uint64(b.Previous), Session: b.Session}
+	case event.InstanceExpired:
+		return InstanceData{Service: b.Service, ID: b.ID, Previous: uint64(b.Previous), Session: b.Session}
 	case event.NamespaceOpened:
 		return NamespaceData{Namespace: b.Namespace, Cluster: b.Cluster, Placed: uint64(b.Placed), Groups: b.Groups, Skipped: uint64(b.Skipped)}
 	case event.NamespaceRestored:

@@ -75,6 +75,10 @@ func approximateBytes(e event.Event) int {
 		size += len(b.Key) + len(b.Value) + len(b.ContentType)
 	case event.KeyDeleted:
 		size += len(b.Key)
+	case event.KeyExpired:
+		size += len(b.Key) + len(b.Directory)
+	case event.KeyReleased:
+		size += len(b.Key)
 	case event.InstanceRegistered:
 		for _, tag := range b.Instance.Tags {
 			size += 16 + len(tag)

@@ -1,7 +1,7 @@
 // Package projections folds events into views and reads them.
 //
 // A view can always be thrown away and folded again from the ledger, to the same bytes. Views that decisions read
-// (kv, registry, namespaces, members, requests) are folded in the very batch that writes the events; views that only readers use
+// (kv, registry, sessions, namespaces, members, requests) are folded in the very batch that writes the events; views that only readers use
 // (names) follow the tail in memory.
 //
 // It knows no transport and no Raft: it is given a reader and writer of rows.
@@ -17,6 +17,7 @@ import (
 	"github.com/rollcall/rollcall/projections/namespaces"
 	"github.com/rollcall/rollcall/projections/registry"
 	"github.com/rollcall/rollcall/projections/requests"
+	"github.com/rollcall/rollcall/projections/sessions"
 )
 
 // Fold applies an event to every view that is folded in the write batch.
@@ -26,6 +27,7 @@ func Fold(w store.Writer, e event.Event) {
 	namespaces.Fold(w, e)
 	members.Fold(w, e)
 	requests.Fold(w, e)
+	sessions.Fold(w, e)
 }
 
 // View is the state of one namespace at one revision. It has the methods that commands.State asks for.
@@ -99,3 +101,23 @@ func (v View) LastReplica() uint64 { return members.LastReplica(v.rows) }
 
 // ClusterVersion is the version of the decisions that commands may be written for; only _system's view knows.
 func (v View) ClusterVersion() uint32 { return members.ClusterVersion(v.rows) }
+
+// Session gives one session.
+func (v View) Session(id string) (event.Session, bool) { return sessions.Get(v.rows, id) }
+
+// Sessions yields the sessions behind one, in the order of their ids as text; behind "" are all of them.
+func (v View) Sessions(after string) iter.Seq[event.Session] { return sessions.All(v.rows, after) }
+
+// KeysHeld yields the keys that are bound to a session, in key order.
+func (v View) KeysHeld(session string) iter.Seq[string] { return kv.Held(v.rows, session) }
+
+// InstancesHeld yields the instances that are bound to a session, in the order of service and id.
+func (v View) InstancesHeld(session string) iter.Seq[event.Registration] {
+	return registry.Held(v.rows, session)
+}
+
+// Leases yields the keys that have a TTL of their own, in key order.
+func (v View) Leases() iter.Seq[kv.Lease] { return kv.Leases(v.rows) }
+
+// Timekeeper is the epoch of who keeps the time of the ledger's leases; zero while nobody does.
+func (v View) Timekeeper() event.Revision { return sessions.Timekeeper(v.rows) }

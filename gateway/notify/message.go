@@ -115,6 +115,10 @@ func eventKey(e event.Event) (string, bool) {
 		return b.Key, true
 	case event.KeyDeleted:
 		return b.Key, true
+	case event.KeyExpired:
+		return b.Key, true
+	case event.KeyReleased:
+		return b.Key, true
 	}
 	return "", false
 }

@@ -90,6 +90,10 @@ func estimate(e event.Event) int64 {
 		n += 4*len(b.Key) + len(b.Value)
 	case event.KeyDeleted:
 		n += 4 * len(b.Key)
+	case event.KeyExpired:
+		n += 4*len(b.Key) + len(b.Directory)
+	case event.KeyReleased:
+		n += 4 * len(b.Key)
 	}
 	return int64(n)
 }

@@ -115,6 +115,20 @@ func decodeBody(k Kind, raw []byte) (Body, error) {
 		return unmarshal[KeySet](raw)
 	case KindKeyDeleted:
 		return unmarshal[KeyDeleted](raw)
+	case KindKeyExpired:
+		return unmarshal[KeyExpired](raw)
+	case KindKeyReleased:
+		return unmarshal[KeyReleased](raw)
+	case KindInstanceExpired:
+		return unmarshal[InstanceExpired](raw)
+	case KindSessionCreated:
+		return unmarshal[SessionCreated](raw)
+	case KindSessionEnded:
+		return unmarshal[SessionEnded](raw)
+	case KindSessionExpired:
+		return unmarshal[SessionExpired](raw)
+	case KindTimekeeperClaimed:
+		return unmarshal[TimekeeperClaimed](raw)
 	case KindInstanceRegistered:
 		return unmarshal[InstanceRegistered](raw)
 	case KindInstanceDeregistered:

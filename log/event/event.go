@@ -50,11 +50,19 @@ type Kind uint16
 
 // The kinds of bodies. Each family has its own hundred.
 const (
-	KindKeySet     Kind = 100
-	KindKeyDeleted Kind = 101
+	KindKeySet      Kind = 100
+	KindKeyDeleted  Kind = 101
+	KindKeyExpired  Kind = 102
+	KindKeyReleased Kind = 103
 
 	KindInstanceRegistered   Kind = 200
 	KindInstanceDeregistered Kind = 201
+	KindInstanceExpired      Kind = 202
+
+	KindSessionCreated    Kind = 300
+	KindSessionEnded      Kind = 301
+	KindSessionExpired    Kind = 302
+	KindTimekeeperClaimed Kind = 310
 
 	KindNamespaceOpened  Kind = 900
 	KindNamespaceCreated Kind = 901

@@ -50,10 +50,23 @@ func samples() map[string]event.Event {
 		"namespace-restored-least": {Revision: 3, Commit: 3, Body: event.NamespaceRestored{
 			Namespace: "b", Cluster: "c", From: 1, Skipped: 1, FromCluster: "d", Snapshot: []byte{},
 		}},
-		"member-added-version": at(event.MemberAdded{Name: "a", Replica: 3, Address: "10.0.0.1:7601", Nonce: "00ff", Voter: true, Version: 2}),
-		"member-version":       at(event.MemberVersion{Name: "a", Replica: 3, Version: 2}),
-		"cluster-version":      at(event.ClusterVersion{Version: 2, Previous: 1}),
-		"request":              requested(at(event.KeyDeleted{Key: "app/db/url", Previous: 41})),
+		"member-added-version":          at(event.MemberAdded{Name: "a", Replica: 3, Address: "10.0.0.1:7601", Nonce: "00ff", Voter: true, Version: 2}),
+		"member-version":                at(event.MemberVersion{Name: "a", Replica: 3, Version: 2}),
+		"cluster-version":               at(event.ClusterVersion{Version: 2, Previous: 1}),
+		"key-set-leased":                at(event.KeySet{Key: "app/", Value: []byte{}, Version: 1, Session: "17", TTL: 60e9}),
+		"key-deleted-session":           at(event.KeyDeleted{Key: "a", Previous: 41, Session: "17"}),
+		"key-expired":                   at(event.KeyExpired{Key: "a/b", Previous: 41, Session: "17", Directory: "a/"}),
+		"key-expired-least":             at(event.KeyExpired{Key: "a", Previous: 41}),
+		"key-released":                  at(event.KeyReleased{Key: "a", Previous: 41, Session: "17"}),
+		"instance-registered-session":   at(event.InstanceRegistered{Instance: event.Instance{Service: "s", ID: "i", Address: "::1", Session: "17"}}),
+		"instance-deregistered-session": at(event.InstanceDeregistered{Service: "web", ID: "web-1", Previous: 9, Session: "17"}),
+		"instance-expired":              at(event.InstanceExpired{Service: "web", ID: "web-1", Previous: 9, Session: "17"}),
+		"session-created":               at(event.SessionCreated{ID: "41", TTL: 15e9, OnEnd: event.Delete, LockDelay: 1e9}),
+		"session-created-least":         at(event.SessionCreated{ID: "41", TTL: 15e9}),
+		"session-ended":                 at(event.SessionEnded{ID: "17"}),
+		"session-expired":               at(event.SessionExpired{ID: "17", Epoch: 12}),
+		"timekeeper-claimed":            at(event.TimekeeperClaimed{Namespace: "blue", Server: "a", Previous: 12}),
+		"request":                       requested(at(event.KeyDeleted{Key: "app/db/url", Previous: 41})),
 	}
 }
 

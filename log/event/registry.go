@@ -18,13 +18,14 @@ type Instance struct {
 	Meta     map[string]string `cbor:"9,keyasint,omitempty"`
 	Weight   uint16            `cbor:"10,keyasint,omitempty"` // relative share among equals, as in RFC 2782
 	Priority uint16            `cbor:"11,keyasint,omitempty"` // lower is asked first, as in RFC 2782
+	Session  string            `cbor:"12,keyasint,omitempty"` // the instance is gone when it ends
 }
 
 // Equal tells whether two registrations say the same.
 func (i Instance) Equal(o Instance) bool {
 	return i.Service == o.Service && i.ID == o.ID && i.Node == o.Node && i.Address == o.Address &&
 		i.Port == o.Port && i.Protocol == o.Protocol && i.Version == o.Version &&
-		i.Weight == o.Weight && i.Priority == o.Priority &&
+		i.Weight == o.Weight && i.Priority == o.Priority && i.Session == o.Session &&
 		slices.Equal(i.Tags, o.Tags) && maps.Equal(i.Meta, o.Meta)
 }
 
@@ -72,6 +73,8 @@ type InstanceDeregistered struct {
 	ID      string `cbor:"2,keyasint"`
 	// Previous is the revision of the registration that was removed.
 	Previous Revision `cbor:"3,keyasint"`
+	// Session is the one that the instance was bound to, where its end removed the instance.
+	Session string `cbor:"4,keyasint,omitempty"`
 }
 
 // Kind implements Body.
@@ -82,3 +85,20 @@ func (InstanceDeregistered) Type() string { return "rollcall.service.deregister"
 
 // Subject implements Body.
 func (e InstanceDeregistered) Subject() string { return InstanceSubject(e.Service, e.ID) }
+
+// InstanceExpired says that an instance is gone because nobody kept its session alive.
+type InstanceExpired struct {
+	Service  string   `cbor:"1,keyasint"`
+	ID       string   `cbor:"2,keyasint"`
+	Previous Revision `cbor:"3,keyasint"`
+	Session  string   `cbor:"4,keyasint"`
+}
+
+// Kind implements Body.
+func (InstanceExpired) Kind() Kind { return KindInstanceExpired }
+
+// Type implements Body.
+func (InstanceExpired) Type() string { return "rollcall.service.expire" }
+
+// Subject implements Body.
+func (e InstanceExpired) Subject() string { return InstanceSubject(e.Service, e.ID) }

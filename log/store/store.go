@@ -23,6 +23,11 @@ const (
 	TableSystem     Table = 4
 	TableMembers    Table = 5
 	TableRequests   Table = 6
+
+	TableSessions      Table = 7
+	TableLeases        Table = 8
+	TableKeyHolds      Table = 9
+	TableInstanceHolds Table = 10
 )
 
 // Reader reads the rows of one ledger as they were at one commit.

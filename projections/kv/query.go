@@ -116,3 +116,35 @@ func subtreeOf(key, prefix, separator string) (string, bool) {
 
 // Row names the row of a key.
 func Row(key string) (store.Table, []byte) { return store.TableKV, []byte(key) }
+
+// Lease is a key that goes when nobody renews it.
+type Lease struct {
+	Key      string
+	Revision event.Revision // of the entry
+	TTL      event.Time
+}
+
+// Leases yields the keys that have a TTL of their own, in key order.
+func Leases(r store.Reader) iter.Seq[Lease] {
+	return func(yield func(Lease) bool) {
+		for key, row := range r.Scan(store.TableLeases, nil, nil) {
+			revision, rest := number(key, row)
+			ttl, _ := number(key, rest)
+			if !yield(Lease{Key: string(key), Revision: event.Revision(revision), TTL: event.Time(ttl)}) {
+				return
+			}
+		}
+	}
+}
+
+// Held yields the keys that are bound to a session, in key order.
+func Held(r store.Reader, session string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		prefix := holdKey(session, nil)
+		for key := range r.Scan(store.TableKeyHolds, prefix, nil) {
+			if !yield(string(key[len(prefix):])) {
+				return
+			}
+		}
+	}
+}

@@ -122,14 +122,20 @@ func (n *Namespace) apply(events []event.Event) {
 				touched[b.name] = b
 			}
 		case event.InstanceDeregistered:
-			if b := n.builder(body.Service); b != nil {
-				b.remove(instanceKey{service: body.Service, id: body.ID})
-				touched[b.name] = b
-			}
+			n.remove(touched, body.Service, body.ID)
+		case event.InstanceExpired:
+			n.remove(touched, body.Service, body.ID)
 		}
 	}
 	n.publish(touched)
 	n.revision.Store(uint64(head))
+}
+
+func (n *Namespace) remove(touched map[string]*builder, service, id string) {
+	if b := n.builder(service); b != nil {
+		b.remove(instanceKey{service: service, id: id})
+		touched[b.name] = b
+	}
 }
 
 // builder is where a service is put together; nil for a name that DNS cannot ask for.

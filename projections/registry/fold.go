@@ -17,10 +17,41 @@ import (
 func Fold(w store.Writer, e event.Event) {
 	switch b := e.Body.(type) {
 	case event.InstanceRegistered:
-		w.Set(store.TableInstances, key(b.Instance.Service, b.Instance.ID), encode(b.Registration(e.Commit, e.Time)))
+		at := key(b.Instance.Service, b.Instance.ID)
+		unbind(w, at, b.Instance.Session)
+		w.Set(store.TableInstances, at, encode(b.Registration(e.Commit, e.Time)))
+		if b.Instance.Session != "" {
+			w.Set(store.TableInstanceHolds, holdKey(b.Instance.Session, at), []byte{1})
+		}
 	case event.InstanceDeregistered:
-		w.Delete(store.TableInstances, key(b.Service, b.ID))
+		remove(w, b.Service, b.ID)
+	case event.InstanceExpired:
+		remove(w, b.Service, b.ID)
 	}
+}
+
+func remove(w store.Writer, service, id string) {
+	at := key(service, id)
+	unbind(w, at, "")
+	w.Delete(store.TableInstances, at)
+}
+
+// unbind removes what the table of holds says of the registration that is there, unless the next one is bound to the
+// same session.
+func unbind(w store.Writer, at []byte, next string) {
+	row, ok := w.Get(store.TableInstances, at)
+	if !ok {
+		return
+	}
+	if before := decode(at, row).Session; before != "" && before != next {
+		w.Delete(store.TableInstanceHolds, holdKey(before, at))
+	}
+}
+
+// holdKey is the session and the key of the instance's row with a NUL between: what one session holds are neighbours.
+func holdKey(session string, at []byte) []byte {
+	b := make([]byte, 0, len(session)+1+len(at))
+	return append(append(append(b, session...), 0), at...)
 }
 
 // key is the service and the id with a NUL between, which no name may hold: instances of a service are neighbours.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"iter"
+	"strings"
 
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
@@ -37,3 +38,16 @@ func scan(r store.Reader, prefix []byte) iter.Seq[event.Registration] {
 
 // Row names the row of an instance.
 func Row(service, id string) (store.Table, []byte) { return store.TableInstances, key(service, id) }
+
+// Held yields the instances that are bound to a session, in the order of service and id.
+func Held(r store.Reader, session string) iter.Seq[event.Registration] {
+	return func(yield func(event.Registration) bool) {
+		prefix := holdKey(session, nil)
+		for hold := range r.Scan(store.TableInstanceHolds, prefix, nil) {
+			service, id, _ := strings.Cut(string(hold[len(prefix):]), "\x00")
+			if i, ok := Get(r, service, id); ok && !yield(i) {
+				return
+			}
+		}
+	}
+}
