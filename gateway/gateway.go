@@ -36,6 +36,11 @@ type Backend interface {
 	// Follow reads a namespace's events from a revision on (0 and 1: from the first), then goes on live. Zero
 	// waiting costs zero work. Close it after use.
 	Follow(namespace string, from event.Revision) (Follower, error)
+	// Renew gives a lease its whole TTL again, which it returns, and is no event. A lease that ended, or a key without a
+	// TTL, is ErrNoLease.
+	Renew(ctx context.Context, namespace string, lease Lease) (time.Duration, error)
+	// Left says how long each of at most LeasesMax leases has if nobody renews it, leaving out what is not known.
+	Left(ctx context.Context, namespace string, leases []Lease) (map[Lease]time.Duration, error)
 	// Members are the servers of the cluster, in name order, as far as this server knows.
 	Members(ctx context.Context) ([]Member, error)
 	// Groups are the Raft groups, in order. It asks each of them.
@@ -78,6 +83,15 @@ type Group struct {
 	NonVoters  []string
 	Namespaces []string
 }
+
+// Lease names a session, or a key or directory with a TTL of its own: exactly one of them.
+type Lease struct {
+	Session string `json:"session,omitempty"`
+	Key     string `json:"key,omitempty"`
+}
+
+// LeasesMax is how many leases Left is asked about at a time.
+const LeasesMax = 1000
 
 // Request is a command and who asks for it.
 type Request struct {
@@ -139,6 +153,8 @@ var (
 	ErrBusy = errors.New("too busy")
 	// ErrNoHistory says that a subject is not that of one key or instance.
 	ErrNoHistory = errors.New("a history is that of one key (kv.…) or one instance (service.{service}.{id})")
+	// ErrNoLease says that there is no such lease, or no longer.
+	ErrNoLease = errors.New("there is no such lease")
 	// ErrClosed says that the server is stopping.
 	ErrClosed = errors.New("server is stopping")
 )

@@ -45,6 +45,7 @@ const (
 	CodeMethodNotAllowed  commands.Code = "method-not-allowed"
 	CodeMissingParameter  commands.Code = "missing-parameter"
 	CodeNoQuorum          commands.Code = "no-quorum"
+	CodeNoLease           commands.Code = "no-lease"
 	CodeOutcomeUnknown    commands.Code = "outcome-unknown"
 	CodeReservedNamespace commands.Code = "reserved-namespace"
 	CodeRevisionNotSeen   commands.Code = "revision-not-reached"
@@ -87,6 +88,11 @@ var meanings = map[commands.Code]meaning{
 	commands.CodeRequestKeyReused:   {422, "The idempotency key was used for another request", 0},
 	commands.CodeUnsupportedVersion: {409, "A server does not know the version", 0},
 
+	commands.CodeInvalidTTL:     {400, "The TTL is not one that a lease can have", 0},
+	commands.CodeUnknownSession: {409, "The session does not exist", 0},
+	commands.CodeStaleEpoch:     {409, "Another server keeps the time by now", 0},
+
+	CodeNoLease:           {409, "The key has no TTL to renew", 0},
 	CodeCrossOrigin:       {403, "Another site's page may not write", 0},
 	CodeInternal:          {500, "The server made a mistake", 0},
 	CodeInvalidBody:       {400, "The body could not be read", 0},

@@ -24,6 +24,7 @@ import (
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/transport"
 	"github.com/rollcall/rollcall/projections/names"
+	"github.com/rollcall/rollcall/timekeeper"
 )
 
 // Server is a running server. Its exported methods may be called concurrently.
@@ -57,7 +58,8 @@ type Server struct {
 
 	compares    *comparer
 	quarantined atomic.Pointer[quarantine] // why it does not answer; nil while it does
-	isolating   sync.WaitGroup             // what lets go of everything then
+	keeper      *timekeeper.Keeper
+	isolating   sync.WaitGroup // what lets go of everything then
 
 	writing  sync.Mutex // held while the identity is written; before mu
 	mu       sync.Mutex
@@ -108,6 +110,7 @@ func (s *Server) start(ctx context.Context) error {
 		{"the cluster", s.belong},
 		{"the ledgers", s.startLog},
 		{"the namespaces", s.startNamespaces},
+		{"the timekeeper", s.startTimekeeper},
 		{"NATS", s.startNATS},
 		{"DNS", s.startDNS},
 		{"HTTP", s.startHTTP},

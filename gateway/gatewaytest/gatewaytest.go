@@ -117,6 +117,40 @@ func (b *Backend) Groups(ctx context.Context) (all []gateway.Group, err error) {
 	return all, err
 }
 
+// Renew implements gateway.Backend: nothing ends here but by a command.
+func (b *Backend) Renew(ctx context.Context, namespace string, lease gateway.Lease) (ttl time.Duration, err error) {
+	err = b.View(ctx, namespace, gateway.ReadOptions{}, func(v gateway.View) error {
+		if ttl = wholeTTL(v, lease); ttl == 0 {
+			return gateway.ErrNoLease
+		}
+		return nil
+	})
+	return ttl, err
+}
+
+// Left implements gateway.Backend: every lease was renewed just now.
+func (b *Backend) Left(ctx context.Context, namespace string, leases []gateway.Lease) (map[gateway.Lease]time.Duration, error) {
+	left := map[gateway.Lease]time.Duration{}
+	err := b.View(ctx, namespace, gateway.ReadOptions{}, func(v gateway.View) error {
+		for _, lease := range leases {
+			if ttl := wholeTTL(v, lease); ttl > 0 {
+				left[lease] = ttl
+			}
+		}
+		return nil
+	})
+	return left, err
+}
+
+func wholeTTL(v gateway.View, lease gateway.Lease) time.Duration {
+	if lease.Session != "" {
+		s, _ := v.Session(lease.Session)
+		return time.Duration(s.TTL)
+	}
+	e, _ := v.Key(lease.Key)
+	return time.Duration(e.TTL)
+}
+
 // History implements gateway.Backend.
 func (b *Backend) History(ctx context.Context, namespace string, o gateway.ReadOptions, subject string, limit int) (h gateway.History, err error) {
 	if _, _, ok, err := projections.RowOf(subject); err != nil {

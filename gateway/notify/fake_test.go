@@ -15,7 +15,8 @@ import (
 
 // ledgers is a Backend that holds ledgers in memory and does what a test tells it to.
 type ledgers struct {
-	t testing.TB
+	gateway.Backend // nil: what else a door may ask, this one does not
+	t               testing.TB
 
 	mu      sync.Mutex
 	events  map[string][]event.Event
