@@ -173,6 +173,9 @@ func show(version uint32, events []event.Event, a commands.Answer, r *commands.R
 		if r.Created {
 			b.WriteString(" created")
 		}
+		if r.Key != "" {
+			fmt.Fprintf(&b, " name %q", r.Key)
+		}
 		if r.Deleted > 0 {
 			fmt.Fprintf(&b, " deleted %d", r.Deleted)
 		}
@@ -192,13 +195,13 @@ func show(version uint32, events []event.Event, a commands.Answer, r *commands.R
 func showBody(body event.Body) string {
 	switch b := body.(type) {
 	case event.KeySet:
-		return fmt.Sprintf("%.40q created %d version %d previous %d flags %d %s", b.Value, b.CreateRevision, b.Version, b.Previous, b.Flags, b.ContentType)
+		return fmt.Sprintf("%.40q created %d version %d previous %d flags %d %s", b.Value, b.CreateRevision, b.Version, b.Previous, b.Flags, b.ContentType) + showLease(b.Session, b.TTL)
 	case event.KeyDeleted:
-		return fmt.Sprintf("previous %d", b.Previous)
+		return fmt.Sprintf("previous %d", b.Previous) + showLease(b.Session, 0)
 	case event.InstanceRegistered:
-		return fmt.Sprintf("%s:%d tags %v weight %d created %d previous %d", b.Instance.Address, b.Instance.Port, b.Instance.Tags, b.Instance.Weight, b.CreateRevision, b.Previous)
+		return fmt.Sprintf("%s:%d tags %v weight %d created %d previous %d", b.Instance.Address, b.Instance.Port, b.Instance.Tags, b.Instance.Weight, b.CreateRevision, b.Previous) + showLease(b.Instance.Session, 0)
 	case event.InstanceDeregistered:
-		return fmt.Sprintf("previous %d", b.Previous)
+		return fmt.Sprintf("previous %d", b.Previous) + showLease(b.Session, 0)
 	case event.MemberAdded:
 		s := fmt.Sprintf("{Name:%s Replica:%d Address:%s Nonce:%s Voter:%t}", b.Name, b.Replica, b.Address, b.Nonce, b.Voter)
 		if b.Version > 0 {
@@ -210,7 +213,17 @@ func showBody(body event.Body) string {
 }
 
 func showEntry(e event.Entry) string {
-	return fmt.Sprintf("%s=%q@%d/%d/v%d", e.Key, e.Value, e.CreateRevision, e.Revision, e.Version)
+	return fmt.Sprintf("%s=%q@%d/%d/v%d", e.Key, e.Value, e.CreateRevision, e.Revision, e.Version) + showLease(e.Session, e.TTL)
+}
+
+func showLease(session string, ttl event.Time) string {
+	switch {
+	case session != "":
+		return " session " + session
+	case ttl != 0:
+		return " ttl " + time.Duration(ttl).String()
+	}
+	return ""
 }
 
 // showRows shows the views: "rows" now, "rows at=R" as they were.
@@ -224,6 +237,22 @@ func showRows(l *ledger, d *datadriven.TestData) string {
 	}
 	for r := range v.Instances("") {
 		fmt.Fprintf(&b, "instance %s/%s %s:%d tags %v @%d/%d\n", r.Service, r.ID, r.Address, r.Port, r.Tags, r.CreateRevision, r.Revision)
+	}
+	for l := range v.Leases() {
+		fmt.Fprintf(&b, "lease %s@%d %s\n", l.Key, l.Revision, time.Duration(l.TTL))
+	}
+	for s := range v.Sessions("") {
+		fmt.Fprintf(&b, "session %s %s on end %d delay %s", s.ID, time.Duration(s.TTL), s.OnEnd, time.Duration(s.LockDelay))
+		for key := range v.KeysHeld(s.ID) {
+			fmt.Fprintf(&b, " key %s", key)
+		}
+		for i := range v.InstancesHeld(s.ID) {
+			fmt.Fprintf(&b, " instance %s/%s", i.Service, i.ID)
+		}
+		b.WriteByte('\n')
+	}
+	if epoch := v.Timekeeper(); epoch > 0 {
+		fmt.Fprintf(&b, "timekeeper of epoch %d\n", epoch)
 	}
 	if r := v.Restored(); r.Cluster != "" {
 		fmt.Fprintf(&b, "restored to cluster %s, skipped %d\n", r.Cluster, r.Skipped)
@@ -273,6 +302,21 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 		return commands.CreateNamespace{Namespace: argument(d.CmdArgs, 0), Group: number(t, d.CmdArgs, "group")}
 	case "txn":
 		return parseTxn(t, d.Input)
+	case "append":
+		session, _ := value(d.CmdArgs, "session")
+		return commands.AppendKey{Directory: argument(d.CmdArgs, 0), Value: []byte(argument(d.CmdArgs, 1)), TTL: duration(t, d.CmdArgs, "ttl"), Session: session}
+	case "create-session":
+		onEnd := event.Release
+		if d.HasArg("deletes") {
+			onEnd = event.Delete
+		}
+		return commands.CreateSession{TTL: duration(t, d.CmdArgs, "ttl"), OnEnd: onEnd, LockDelay: duration(t, d.CmdArgs, "delay")}
+	case "end-session":
+		return commands.EndSession{ID: argument(d.CmdArgs, 0)}
+	case "claim":
+		return commands.ClaimTimekeeper{Server: argument(d.CmdArgs, 0)}
+	case "expire":
+		return parseExpire(t, d.CmdArgs)
 	case "add-member":
 		nonce, _ := value(d.CmdArgs, "nonce")
 		_, voter := value(d.CmdArgs, "voter")
@@ -294,6 +338,38 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 	}
 	d.Fatalf(t, "unknown directive %q", d.Cmd)
 	return nil
+}
+
+// parseExpire reads "epoch=E", then leases: "session=ID" and "key@R".
+func parseExpire(t *testing.T, args []datadriven.CmdArg) commands.Expire {
+	t.Helper()
+	c := commands.Expire{Epoch: event.Revision(number(t, args, "epoch"))}
+	for _, a := range args {
+		if a.Key == "session" {
+			c.Leases = append(c.Leases, commands.Lease{Session: a.Vals[0]})
+		}
+		if key, revision, ok := strings.Cut(a.Key, "@"); ok {
+			n, err := strconv.ParseUint(revision, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Leases = append(c.Leases, commands.Lease{Key: key, Revision: event.Revision(n)})
+		}
+	}
+	return c
+}
+
+func duration(t *testing.T, args []datadriven.CmdArg, name string) event.Time {
+	t.Helper()
+	s, ok := value(args, name)
+	if !ok {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return event.Time(d)
 }
 
 // parseTxn reads lines such as "if exists a", "then put a v", "else get prefix=a".
@@ -330,20 +406,24 @@ func parseOperation(t *testing.T, verb string, args []datadriven.CmdArg) command
 			v = strings.Repeat("x", int(n))
 		}
 		contentType, _ := value(args, "type")
-		return commands.Operation{Put: &commands.PutKey{Key: argument(args, 0), Value: []byte(v), Flags: number(t, args, "flags"), ContentType: contentType}}
+		session, _ := value(args, "session")
+		return commands.Operation{Put: &commands.PutKey{
+			Key: argument(args, 0), Value: []byte(v), Flags: number(t, args, "flags"), ContentType: contentType, TTL: duration(t, args, "ttl"), Session: session,
+		}}
 	case "delete":
 		return commands.Operation{Delete: target}
 	case "get":
 		return commands.Operation{Get: target}
 	case "register":
 		address, _ := value(args, "address")
+		session, _ := value(args, "session")
 		var tags []string
 		if s, ok := value(args, "tags"); ok {
 			tags = strings.Split(s, "+")
 		}
 		return commands.Operation{Register: &commands.RegisterInstance{Instance: event.Instance{
 			Service: argument(args, 0), ID: argument(args, 1), Address: address, Port: uint16(number(t, args, "port")),
-			Tags: tags, Weight: uint16(number(t, args, "weight")),
+			Tags: tags, Weight: uint16(number(t, args, "weight")), Session: session,
 		}}}
 	case "deregister":
 		return commands.Operation{Deregister: &commands.DeregisterInstance{Service: argument(args, 0), ID: argument(args, 1)}}
@@ -364,6 +444,12 @@ func parseConditions(t *testing.T, key string, args []datadriven.CmdArg) []comma
 		switch a.Key {
 		case "exists":
 			cs = append(cs, commands.KeyExists(key, true))
+		case "bound":
+			bound := ""
+			if len(a.Vals) > 0 {
+				bound = a.Vals[0]
+			}
+			cs = append(cs, commands.Condition{Field: commands.FieldSession, Key: key, Value: []byte(bound), Op: op})
 		case "absent":
 			cs = append(cs, commands.KeyExists(key, false))
 		case "empty":

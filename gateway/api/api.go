@@ -26,6 +26,8 @@ type Config struct {
 	RequestTimeout time.Duration
 	// Bookmark is how often a stream says how far it is; 5 s by default.
 	Bookmark time.Duration
+	// Now is the clock by which a lease's end is told; time.Now by default.
+	Now func() time.Time
 	// Version stands in the document.
 	Version string
 	// Streams ends the live streams when it is done, so that a server can stop: http.Server.Shutdown would wait for
@@ -49,6 +51,9 @@ func New(c Config) http.Handler {
 	}
 	if c.Bookmark <= 0 {
 		c.Bookmark = 5 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Streams == nil {
 		c.Streams = context.Background()

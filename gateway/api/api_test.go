@@ -140,7 +140,7 @@ func TestObserve(t *testing.T) {
 	do(h, http.MethodGet, "/v1/default/kv/a", "")
 	do(h, http.MethodGet, "/v1/default/kv/b", "")
 	do(h, http.MethodGet, "/nowhere", "")
-	do(h, http.MethodPost, "/v1/default/kv/a", "")
+	do(h, http.MethodPost, "/v1/default/kv", "")
 	b.Close()
 	do(h, http.MethodGet, "/v1/default/events", "")
 	want := []observed{{"kv.put", 201}, {"kv.get", 200}, {"kv.get", 404}, {"unknown", 404}, {"unknown", 405}, {"events", 503}}

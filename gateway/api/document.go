@@ -110,8 +110,12 @@ func (d document) operation(op *operation) *huma.Operation {
 	for _, a := range op.answers {
 		o.Responses[strconv.Itoa(a.status)] = d.answer(op, a)
 	}
-	if op.write {
-		d.rehearsed(o.Responses["200"])
+	if op.write && !op.renewal {
+		if o.Responses["200"] == nil { // it makes something new, unless it is only rehearsed
+			o.Responses["200"] = d.answer(op, answer{about: "Nothing was written", as: asJSON[rehearsal]()})
+		} else {
+			d.rehearsed(o.Responses["200"])
+		}
 	}
 	d.refusals(o.Responses, op)
 	return o

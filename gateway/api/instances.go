@@ -23,7 +23,7 @@ func instanceOperations() []operation {
 			{status: 200, about: "The registration was replaced, or was there already", headers: []string{"ETag"}, as: asJSON[registered]()},
 			{status: 201, about: "The instance is new", headers: []string{"ETag"}, as: asJSON[registered]()},
 		},
-		refusals: []commands.Code{commands.CodeInvalidInstance, gateway.CodeInvalidJSON, gateway.CodeUnknownField, commands.CodeTooLarge, gateway.CodeInvalidBody},
+		refusals: []commands.Code{commands.CodeInvalidInstance, commands.CodeUnknownSession, gateway.CodeInvalidJSON, gateway.CodeUnknownField, commands.CodeTooLarge, gateway.CodeInvalidBody},
 		handle:   putInstance,
 	}, {
 		id: "instances.get", method: http.MethodGet, path: instancePath, group: "services",
@@ -57,6 +57,7 @@ type instance struct {
 	Meta     map[string]string `json:"meta,omitempty"`
 	Weight   *uint16           `json:"weight,omitempty" doc:"The share among equals, as in RFC 2782; 1 where it is left out"`
 	Priority *uint16           `json:"priority,omitempty" doc:"Lower is asked first, as in RFC 2782; 1 where it is left out"`
+	Session  string            `json:"session,omitempty" doc:"The session that it is bound to: when that ends, the instance is gone"`
 }
 
 // event is the registration as it is recorded: tags in order and once each, and the defaults spelled out.
@@ -64,7 +65,7 @@ func (i instance) event() event.Instance {
 	tags := slices.Compact(slices.Sorted(slices.Values(i.Tags)))
 	return event.Instance{
 		Service: i.Service, ID: i.ID, Node: i.Node, Address: i.Address, Port: i.Port, Protocol: i.Protocol,
-		Version: i.Version, Tags: tags, Meta: i.Meta, Weight: orOne(i.Weight), Priority: orOne(i.Priority),
+		Version: i.Version, Tags: tags, Meta: i.Meta, Weight: orOne(i.Weight), Priority: orOne(i.Priority), Session: i.Session,
 	}
 }
 
@@ -88,6 +89,7 @@ type instanceState struct {
 	Meta           map[string]string `json:"meta"`
 	Weight         uint16            `json:"weight"`
 	Priority       uint16            `json:"priority"`
+	Session        string            `json:"session,omitempty"`
 	Status         string            `json:"status" enum:"passing,warning,critical,maintenance"`
 	Checks         []check           `json:"checks" doc:"None so far"`
 	Revision       event.Revision    `json:"revision" doc:"The commit that last changed the registration; its ETag"`
@@ -101,7 +103,7 @@ type check struct{}
 func newInstanceState(r event.Registration) instanceState {
 	s := instanceState{
 		Service: r.Service, ID: r.ID, Node: r.Node, Address: r.Address, Port: r.Port, Protocol: r.Protocol,
-		Version: r.Version, Tags: r.Tags, Meta: r.Meta, Weight: r.Weight, Priority: r.Priority,
+		Version: r.Version, Tags: r.Tags, Meta: r.Meta, Weight: r.Weight, Priority: r.Priority, Session: r.Session,
 		Status: "passing", Checks: []check{}, Revision: r.Revision, CreateRevision: r.CreateRevision,
 		Time: gateway.FormatTime(r.Time),
 	}

@@ -18,16 +18,21 @@ func keyOperations() []operation {
 	return []operation{{
 		id: "kv.put", method: http.MethodPut, path: keyPath, group: "kv", write: true,
 		summary: "Give a key a value",
-		about:   "Any part of the key may be percent-encoded, slashes too. The body is the value, at most 512 KiB; its Content-Type is kept and given back.",
-		query:   []parameter{ifValue, {name: "flags", kind: number, description: "A number that is kept with the value, and means nothing to Rollcall"}},
+		about: "Any part of the key may be percent-encoded, slashes too. The body is the value, at most 512 KiB; its Content-Type is kept and given back. " +
+			"A key that ends in a slash is a directory: it takes a `ttl` and no value, and when that has passed everything below it is gone, in one commit.",
+		query: append(append([]parameter{ifValue, flagsParameter}, leaseParameters()...), parameter{
+			name: "refresh", kind: flag,
+			description: "Give the key its whole TTL again, which is no event and wakes nobody; without a body, and without any other parameter. The answer is `Renewed`",
+		}),
 		headers: []header{ifMatchHeader, {"If-None-Match", "Only *: only if the key does not exist"}},
 		body:    &body{about: "The value, byte for byte", mediaType: "application/octet-stream"},
 		answers: []answer{
-			{status: 200, about: "The value was replaced", headers: []string{"ETag"}, as: asJSON[written]()},
+			{status: 200, about: "The value was replaced, or the TTL renewed", headers: []string{"ETag"}, as: asJSON[written]()},
 			{status: 201, about: "The key was made", headers: []string{"ETag"}, as: asJSON[written]()},
 		},
-		refusals: append(conditions, commands.CodeInvalidKey, commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody),
-		handle:   putKey,
+		refusals: append(conditions, commands.CodeInvalidKey, commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody,
+			commands.CodeInvalidTTL, commands.CodeUnknownSession, gateway.CodeConflictingParameters, gateway.CodeNoLease, commands.CodeNotFound),
+		handle: putKey,
 	}, {
 		id: "kv.get", method: http.MethodGet, path: keyPath, group: "kv",
 		summary: "Read a key",
@@ -62,18 +67,32 @@ type entry struct {
 	CreateRevision event.Revision `json:"create_revision" doc:"The commit that made the key"`
 	Version        uint64         `json:"version" doc:"How often the key was written since it was made"`
 	Flags          uint64         `json:"flags"`
+	Session        string         `json:"session,omitempty" doc:"What the key is bound to"`
+	TTL            string         `json:"ttl,omitempty" doc:"For how long it stays after it was written or refreshed"`
 	Time           string         `json:"time" format:"date-time"`
 }
 
 func newEntry(e event.Entry) entry {
-	return entry{
+	out := entry{
 		Key: e.Key, Text: gateway.NewText(e.Value), ContentType: e.ContentType, Revision: e.Revision,
 		CreateRevision: e.CreateRevision, Version: e.Version, Flags: e.Flags, Time: gateway.FormatTime(e.Time),
+		Session: e.Session, TTL: gateway.FormatTTL(e.TTL),
 	}
+	if event.IsDirectory(e.Key) {
+		out.Text = gateway.Text{} // it has no value
+	}
+	return out
 }
 
 func putKey(c *call) error {
 	key := c.param("key")
+	if c.flag("refresh") {
+		return refreshKey(c, key)
+	}
+	ttl, session, err := c.lease()
+	if err != nil {
+		return err
+	}
 	conditions, err := c.conditions(key)
 	if err != nil {
 		return err
@@ -86,8 +105,11 @@ func putKey(c *call) error {
 	if err != nil {
 		return err
 	}
+	if event.IsDirectory(key) && len(value) == 0 {
+		contentType = "" // clients name one for an empty body, too
+	}
 	answer, err := c.submit(c.namespace, commands.PutKey{
-		Key: key, Value: value, ContentType: contentType, Flags: c.number("flags", 0), If: conditions,
+		Key: key, Value: value, ContentType: contentType, Flags: c.number("flags", 0), If: conditions, TTL: ttl, Session: session,
 	})
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ type operation struct {
 	summary string
 	about   string // more of it, in Markdown
 
+	renewal bool // a write that is no event: it can be neither rehearsed nor explained
 	write   bool // it changes something: no reading options, and not in Rollcall's own ledger
 	stream  bool // it may last: no deadline but its own
 	query   []parameter
@@ -69,10 +70,12 @@ func (op *operation) reserved(namespace string) bool { return namespace == event
 func operations() []operation {
 	all := []operation{documentOperation()}
 	all = append(all, keyOperations()...)
+	all = append(all, appendOperation())
 	all = append(all, listOperations()...)
 	all = append(all, txnOperation())
 	all = append(all, serviceOperations()...)
 	all = append(all, instanceOperations()...)
+	all = append(all, sessionOperations()...)
 	all = append(all, eventsOperation(), historyOperation())
 	all = append(all, namespaceOperations()...)
 	all = append(all, memberOperations()...)
@@ -88,7 +91,10 @@ func (op *operation) complete() {
 	if op.id == documentID {
 		return
 	}
-	if op.write {
+	switch {
+	case op.renewal:
+		op.headers = append(op.headers, header{headerKey, "It is not needed: a renewal may be repeated"})
+	case op.write:
 		op.headers = append(op.headers, header{
 			headerReason,
 			"Why, in the writer's words; it is kept on the events. At most 1024 bytes of UTF-8 without control characters",
@@ -101,7 +107,7 @@ func (op *operation) complete() {
 			name: dryRun, kind: flag,
 			description: "Write nothing; answer with the events that would be written, as a `Rehearsal`, or with the refusal",
 		})
-	} else if !op.stream {
+	case !op.stream:
 		op.query = append(op.query, reading...)
 	}
 	op.query = append(op.query, parameter{name: "pretty", kind: flag, description: "Indent the JSON for people"})

@@ -19,7 +19,7 @@ func txnOperation() operation {
 		answers: []answer{{status: 200, about: "It ran; `succeeded` says which branch", headers: []string{"ETag"}, as: asJSON[transacted]()}},
 		refusals: []commands.Code{
 			commands.CodeInvalidTxn, commands.CodeInvalidKey, commands.CodeInvalidInstance, commands.CodeInvalidArgument,
-			commands.CodeTooLarge, gateway.CodeInvalidJSON, gateway.CodeUnknownField, gateway.CodeInvalidBody,
+			commands.CodeInvalidTTL, commands.CodeUnknownSession, commands.CodeTooLarge, gateway.CodeInvalidJSON, gateway.CodeUnknownField, gateway.CodeInvalidBody,
 		},
 		handle: runTxn,
 	}
@@ -122,7 +122,7 @@ func (c condition) command() (out commands.Condition, wrong string) {
 	tests := c.tests()
 	switch {
 	case len(tests) != 1:
-		return out, "a condition has exactly one of revision, create_revision, version, value, value_base64, exists and empty"
+		return out, "a condition has exactly one of revision, create_revision, version, value, value_base64, exists, session and empty"
 	case (c.Empty != nil) != (c.Prefix != nil), (c.Empty == nil) != (c.Key != nil):
 		return out, "a condition has a key, or a prefix and empty"
 	}
@@ -137,6 +137,9 @@ func (c condition) command() (out commands.Condition, wrong string) {
 		return out, "op is one of = != < >, not " + strconv.Quote(tests[0].op)
 	}
 	out.Op = commands.Op(op)
+	if (out.Field == commands.FieldExists || out.Field == commands.FieldSession) && out.Op > commands.NotEqual {
+		return out, "exists and session take = and !=, not " + strconv.Quote(tests[0].op)
+	}
 	return out, ""
 }
 
@@ -171,6 +174,9 @@ func (c condition) tests() (all []tested) {
 	if t := c.Exists; t != nil {
 		add(t.Op, commands.FieldExists, truth(t.To), nil)
 	}
+	if t := c.Session; t != nil {
+		add(t.Op, commands.FieldSession, 0, []byte(t.To))
+	}
 	if c.Empty != nil {
 		add("=", commands.FieldEmpty, truth(*c.Empty), nil)
 	}
@@ -187,14 +193,19 @@ func truth(b bool) uint64 {
 // command is the operation; wrong says what is wrong with it. That there is exactly one verb is commands' to check.
 func (o txnStep) command() (out commands.Operation, wrong string) {
 	if p := o.Put; p != nil {
-		if (p.Value == nil) == (p.ValueBase64 == nil) {
+		directory := event.IsDirectory(p.Key) && p.TTL != ""
+		if (p.Value == nil) == (p.ValueBase64 == nil) && !(directory && p.Value == nil) {
 			return out, "a put has a value or a value_base64"
+		}
+		ttl, wrong := duration(p.TTL)
+		if wrong != "" {
+			return out, "ttl is " + strconv.Quote(p.TTL) + "; " + wrong
 		}
 		value := p.ValueBase64
 		if p.Value != nil {
 			value = []byte(*p.Value)
 		}
-		out.Put = &commands.PutKey{Key: p.Key, Value: value, ContentType: p.ContentType, Flags: p.Flags}
+		out.Put = &commands.PutKey{Key: p.Key, Value: value, ContentType: p.ContentType, Flags: p.Flags, TTL: ttl, Session: p.Session}
 	}
 	if out.Delete, wrong = o.Delete.command("delete"); wrong != "" {
 		return out, wrong

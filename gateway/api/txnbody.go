@@ -23,6 +23,7 @@ type condition struct {
 	Value          *test[string] `json:"value,omitempty" doc:"The value as text; what does not exist equals nothing"`
 	ValueBase64    *test[[]byte] `json:"value_base64,omitempty" doc:"The value in base64"`
 	Exists         *test[bool]   `json:"exists,omitempty"`
+	Session        *test[string] `json:"session,omitempty" doc:"The session that the key is bound to; the empty text where there is none. It takes = and !="`
 	Prefix         *string       `json:"prefix,omitempty"`
 	Empty          *bool         `json:"empty,omitempty" doc:"No key starts with the prefix"`
 }
@@ -80,6 +81,8 @@ type keyBody struct {
 	ValueBase64 []byte  `json:"value_base64,omitempty"`
 	ContentType string  `json:"content_type,omitempty"`
 	Flags       uint64  `json:"flags,omitempty"`
+	TTL         string  `json:"ttl,omitempty" doc:"For how long the key stays when nobody writes or refreshes it"`
+	Session     string  `json:"session,omitempty" doc:"What the key is bound to"`
 }
 
 // target names one key, or all that start with a prefix.
