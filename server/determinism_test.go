@@ -106,6 +106,17 @@ func history(random *rand.Rand, entries int) []sm.Entry {
 		}
 		all = append(all, sm.Entry{Index: uint64(len(all)) + 1, Cmd: machine.EncodeEntry(0, encoded)})
 	}
+	// Sessions and directories at revisions that are known, so that what comes later can name them.
+	for _, ledger := range ledgers[1:] {
+		opening := []commands.Command{
+			commands.OpenNamespace{Namespace: ledger, Cluster: "c", Groups: 3}, commands.ClaimTimekeeper{Server: "a"}, // which has epoch 2
+			commands.CreateSession{TTL: 5e9}, commands.CreateSession{TTL: 5e9, OnEnd: event.Delete}, // 3 and 4
+			commands.PutKey{Key: "app/0/", TTL: 5e9}, commands.PutKey{Key: "app/1/", TTL: 5e9}, // at 5 and 6
+		}
+		for _, c := range opening {
+			add(machine.Command{Ledger: ledger, Time: clock, Body: commands.Encode(c)})
+		}
+	}
 	for len(all) < entries {
 		if random.IntN(200) == 0 {
 			all = append(all, sm.Entry{Index: uint64(len(all)) + 1, Cmd: []byte("no entry at all")})
@@ -162,7 +173,16 @@ func randomBody(random *rand.Rand, ledger string) []byte {
 		value[i] = byte(random.IntN(256))
 	}
 	put := commands.PutKey{Key: key, Value: value}
-	switch random.IntN(14) {
+	switch random.IntN(4) {
+	case 0:
+		put.Session = fmt.Sprint(3 + random.IntN(2))
+	case 1:
+		put.TTL = event.Time(1+random.IntN(10)) * 1e9
+	}
+	if random.IntN(2) == 0 {
+		instance.Session = put.Session
+	}
+	switch random.IntN(18) {
 	case 0:
 		return commands.Encode(commands.OpenNamespace{Namespace: ledger, Cluster: "c", Groups: 3})
 	case 1:
@@ -194,6 +214,19 @@ func randomBody(random *rand.Rand, ledger string) []byte {
 		})
 	case 10:
 		return []byte{0xff, 1, 2}
+	case 11:
+		return commands.Encode(commands.AppendKey{Directory: key[:6], Value: value, Session: put.Session, TTL: put.TTL})
+	case 12:
+		at := event.Revision(7 + random.IntN(300))
+		return commands.Encode(commands.Expire{Epoch: 2, Leases: []commands.Lease{{Key: key, Revision: at}, {Key: "app/0/", Revision: 5}, {Key: "app/1/", Revision: 6}}})
+	case 13:
+		if random.IntN(5) == 0 { // seldom: from then on nobody binds anything to it
+			return commands.Encode(commands.EndSession{ID: "3"})
+		}
+	case 14:
+		if random.IntN(5) == 0 {
+			return commands.Encode(commands.Expire{Epoch: 2, Leases: []commands.Lease{{Session: "3"}, {Session: "4"}}})
+		}
 	}
 	return commands.Encode(put)
 }
