@@ -93,6 +93,14 @@ func (r *replica) snapshot() []byte {
 	return b.Bytes()
 }
 
+// restore takes over a state that was streamed.
+func (r *replica) restore(snapshot []byte) {
+	r.t.Helper()
+	if err := r.machine.RecoverFromSnapshot(bytes.NewReader(snapshot), nil); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // history makes entries of one to eight random commands on a few ledgers, some of them nonsense.
 func history(random *rand.Rand, entries int) []sm.Entry {
 	ledgers := []string{event.System, "default", "blue"}
