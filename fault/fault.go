@@ -70,6 +70,7 @@ const (
 	LoseEvent       = "lose-event"        // followers are not given an event now and then
 	RepeatEvent     = "repeat-event"      // they are given one twice
 	HalfCommit      = "half-commit"       // they are given a commit without its end
+	LeasesEarly     = "leases-early"      // renewals are acknowledged, and change nothing
 	FeedStops       = "feed-stops"        // they are given nothing more
 	ReplayBreaks    = "replay-breaks"     // whoever reads the ledger from its beginning is cut short
 )

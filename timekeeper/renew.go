@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/rollcall/rollcall/fault"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/log/event"
 )
@@ -32,6 +33,9 @@ func (l *ledger) extend(lease gateway.Lease) *timer {
 	if t == nil || t.firing {
 		return nil
 	}
+	if fault.Broken(fault.LeasesEarly) {
+		return t
+	}
 	if deadline := time.Now().Add(t.ttl); deadline.After(t.deadline) {
 		t.deadline = deadline
 	}
@@ -52,7 +56,9 @@ func (l *ledger) settle(ctx context.Context, lease gateway.Lease, set *timer, se
 		case t == nil:
 			return false, 0, gateway.ErrNoLease
 		case t == set && !t.firing && l.epoch != 0 && l.epoch == seen.epoch:
-			t.deadline = time.Now().Add(t.ttl) // the whole of it from the acknowledgement on
+			if !fault.Broken(fault.LeasesEarly) {
+				t.deadline = time.Now().Add(t.ttl) // the whole of it from the acknowledgement on
+			}
 			return false, t.ttl, nil
 		case !t.firing && l.epoch != 0:
 			return true, 0, nil

@@ -35,6 +35,7 @@ func TestCheckersNotice(t *testing.T) {
 		{name: fault.HalfCommit, servers: 1, checker: "SubscribersMissNothing"},
 		{name: fault.HalfCommit, servers: 1, checker: "BookmarksTrue", enough: markedInside},
 		{name: fault.RepeatEvent, servers: 1, checker: "SubscribersInOrder"},
+		{name: fault.LeasesEarly, servers: 1, checker: "LeasesLastTheirTime", enough: leaseLost},
 		{name: fault.FeedStops, servers: 1, checker: "FollowersCatchUp"},
 		{name: fault.ReplayBreaks, servers: 1, checker: "LedgerReadable"},
 	} {
@@ -92,6 +93,13 @@ func markedInside(l *load) bool {
 			return b.Revision == last.Revision && last.Revision != last.Commit
 		})
 	})
+}
+
+// leaseLost tells whether a holder was told that its session is gone. That takes longer than the writes do.
+func leaseLost(l *load) bool {
+	l.record.mu.Lock()
+	defer l.record.mu.Unlock()
+	return slices.ContainsFunc(l.record.leases, func(lease check.Lease) bool { return lease.Gone })
 }
 
 // stays are the directives that must go on to the end: what is wrong in a subscription is noticed where it ends.

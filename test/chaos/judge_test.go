@@ -54,6 +54,8 @@ func judge(c *cluster, r *record, f *followers) verdict {
 	v["RealTimeOrder"] = check.RealTimeOrder(r.history)
 	v["MinRevisionHonoured"] = check.MinRevisionHonoured(r.history)
 	v["RevisionsNeverFall"] = check.RevisionsNeverFall(r.samples)
+	ends, err := leaseEnds(deliveries)
+	v["LeasesLastTheirTime"] = errors.Join(err, check.LeasesLastTheirTime(r.leases, ends))
 	v["RepeatsAgree"] = check.RepeatsAgree(r.repeats)
 	v["KeysLinearizable"] = linearizable(r.history, ledger)
 	return v
@@ -201,5 +203,13 @@ func (r *record) summary() string {
 		all = append(all, fmt.Sprintf("%s %d", code, n))
 	}
 	slices.Sort(all)
-	return fmt.Sprintf("%d operations, %d samples, %d repeats: %s", len(r.history), len(r.samples), len(r.repeats), strings.Join(all, ", "))
+	renewals, gone := 0, 0
+	for _, l := range r.leases {
+		renewals += len(l.Renewals) - 1
+		if l.Gone {
+			gone++
+		}
+	}
+	return fmt.Sprintf("%d operations, %d samples, %d repeats, %d sessions kept alive %d times, of which %d were lost: %s",
+		len(r.history), len(r.samples), len(r.repeats), len(r.leases), renewals, gone, strings.Join(all, ", "))
 }

@@ -30,7 +30,21 @@ func begin(c *cluster, n int, chance int64, change func(*client)) *load {
 		}
 		l.wg.Go(func() { one.run(ctx) })
 	}
+	if keepsLeases(c.servers[0]) {
+		for i := range holders {
+			l.wg.Go(func() { newClient(c, l.record, n+i, chance).hold(ctx) })
+		}
+	}
 	return l
+}
+
+// holders is how many clients keep sessions alive, besides those that read and write.
+const holders = 3
+
+// keepsLeases tells whether a server has sessions.
+func keepsLeases(s *server) bool {
+	b, err := get(s, "/openapi.json")
+	return err == nil && strings.Contains(string(b), "sessions.keepalive")
 }
 
 // takesKeys tells whether a server takes idempotency keys.

@@ -16,6 +16,7 @@ type record struct {
 	history []check.Operation
 	repeats []check.Repeat
 	samples []check.Sample
+	leases  []check.Lease
 	codes   map[string]int // how often each outcome and code was answered
 }
 
@@ -40,6 +41,12 @@ func (r *record) sample(s check.Sample) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.samples = append(r.samples, s)
+}
+
+func (r *record) lease(l check.Lease) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leases = append(r.leases, l)
 }
 
 // acknowledged is how many writes were.

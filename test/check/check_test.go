@@ -178,3 +178,37 @@ func TestServersEqual(t *testing.T) {
 	wantFault(t, check.ServersEqual([]check.Digest{{Server: "a", Revision: 1, Sum: "x"}, {Server: "b", Revision: 1, Sum: "x"}, {Server: "a", Revision: 2, Sum: "y"}}), "")
 	wantFault(t, check.ServersEqual([]check.Digest{{Server: "a", Revision: 1, Sum: "x"}, {Server: "b", Revision: 1, Sum: "y"}}), "of b y")
 }
+
+func TestLeasesLastTheirTime(t *testing.T) {
+	at := func(seconds int) time.Time { return time.Unix(int64(seconds), 0) }
+	held := func(gone bool, calls ...int) check.Lease {
+		l := check.Lease{ID: "7", TTL: 5 * time.Second, Gone: gone}
+		for _, c := range calls {
+			l.Renewals = append(l.Renewals, check.Renewal{Call: at(c)})
+		}
+		return l
+	}
+	for _, c := range []struct {
+		name  string
+		lease check.Lease
+		end   *check.LeaseEnd
+		wrong bool
+	}{
+		{"it lives", held(false, 0, 3), nil, false},
+		{"it expired in time", held(true, 0, 3), &check.LeaseEnd{at(8), true}, false},
+		{"it was ended", held(true, 0, 3), &check.LeaseEnd{at(4), false}, false},
+		{"it expired early", held(false, 0, 3), &check.LeaseEnd{at(7), true}, true},
+		{"it was renewed behind its end", held(false, 0, 9), &check.LeaseEnd{at(5), true}, true},
+		{"it is said to be gone", held(true, 0), nil, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ends := map[string]check.LeaseEnd{}
+			if c.end != nil {
+				ends["7"] = *c.end
+			}
+			if err := check.LeasesLastTheirTime([]check.Lease{c.lease}, ends); (err != nil) != c.wrong {
+				t.Errorf("said %v", err)
+			}
+		})
+	}
+}
