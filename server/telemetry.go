@@ -96,6 +96,7 @@ var (
 	descNames    = prometheus.NewDesc("rollcall_dns_revision", "Revision that DNS answers show.", []string{"namespace"}, nil)
 	descLeader   = prometheus.NewDesc("rollcall_ready", "1 while every group has a leader and every view has caught up.", nil, nil)
 	descLeads    = prometheus.NewDesc("rollcall_raft_leads", "1 while this server leads the group.", []string{"group"}, nil)
+	descLeases   = prometheus.NewDesc("rollcall_leases", "Sessions, and keys and directories with a TTL, that this server keeps the time of.", nil, nil)
 	descElected  = prometheus.NewDesc("rollcall_raft_elections_total", "Elections of a leader of the group that this server has learnt of.", []string{"group"}, nil)
 	descPushed   = prometheus.NewDesc("rollcall_nats_events_total", "Events pushed to the NATS stream.", []string{"namespace"}, nil)
 	descLag      = prometheus.NewDesc("rollcall_nats_lag_events", "Events that the NATS stream is behind the ledger.", []string{"namespace"}, nil)
@@ -114,7 +115,7 @@ var (
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRevision, descNames, descLeader, descPushed, descLag, descResyncs, descClients, descQueries, descReplies, descDropped, descCut,
-		descCompared, descDiffers, descApart, descLeads, descElected,
+		descCompared, descDiffers, descApart, descLeads, descElected, descLeases,
 	} {
 		to <- d
 	}
@@ -154,6 +155,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		gauge(descCompared, float64(c.revision), namespace)
 		gauge(descDiffers, flag(c.differs), namespace)
 	}
+	gauge(descLeases, float64(s.keeper.Leases()))
 	gauge(descApart, flag(s.quarantined.Load() != nil))
 	nats := s.notify.Stats()
 	gauge(descClients, float64(nats.Clients))
