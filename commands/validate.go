@@ -23,6 +23,8 @@ func Validate(c Command) *Rejection {
 		return validateConditions(c.If)
 	case Txn:
 		return validateTxn(c)
+	case PutTree:
+		return validateTree(c)
 	case RegisterInstance:
 		return validateInstance(c.Instance)
 	case AddMember:
