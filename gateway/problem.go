@@ -22,6 +22,9 @@ type Problem struct {
 	Detail string        `json:"detail" doc:"The offending value, and what to do about it"`
 	// Revision is, where a condition on one key failed, that key's revision; zero when it does not exist.
 	Revision event.Revision `json:"revision,omitempty" doc:"Of condition-failed: the revision that the key is at"`
+	// Line and Column are where a document is not one, from 1; zero for everything else.
+	Line   int `json:"line,omitempty" doc:"Of invalid-document: the line of the fault, from 1"`
+	Column int `json:"column,omitempty" doc:"Of invalid-document: its column in characters, from 1"`
 	// Request finds the fault in the server's log.
 	Request string `json:"request,omitempty" doc:"Of internal: what to look for in the server's log"`
 	// RetryAfter is in how many seconds to try again; zero where that would not help.
@@ -34,8 +37,10 @@ func (p *Problem) Error() string { return fmt.Sprintf("%s: %s", p.Code, p.Detail
 // The codes that only doors give. They cross the wire: append only.
 const (
 	CodeCrossOrigin       commands.Code = "cross-origin"
+	CodeDocumentConflict  commands.Code = "document-conflict"
 	CodeInternal          commands.Code = "internal"
 	CodeInvalidBody       commands.Code = "invalid-body"
+	CodeInvalidDocument   commands.Code = "invalid-document"
 	CodeInvalidETag       commands.Code = "invalid-etag"
 	CodeInvalidFilter     commands.Code = "invalid-filter"
 	CodeInvalidHeader     commands.Code = "invalid-header"
@@ -45,6 +50,7 @@ const (
 	CodeMethodNotAllowed  commands.Code = "method-not-allowed"
 	CodeMissingParameter  commands.Code = "missing-parameter"
 	CodeNoQuorum          commands.Code = "no-quorum"
+	CodeNotRepresentable  commands.Code = "not-representable"
 	CodeOutcomeUnknown    commands.Code = "outcome-unknown"
 	CodeReservedNamespace commands.Code = "reserved-namespace"
 	CodeRevisionNotSeen   commands.Code = "revision-not-reached"
@@ -88,8 +94,10 @@ var meanings = map[commands.Code]meaning{
 	commands.CodeUnsupportedVersion: {409, "A server does not know the version", 0},
 
 	CodeCrossOrigin:       {403, "Another site's page may not write", 0},
+	CodeDocumentConflict:  {409, "Two keys cannot stand in one document", 0},
 	CodeInternal:          {500, "The server made a mistake", 0},
 	CodeInvalidBody:       {400, "The body could not be read", 0},
+	CodeInvalidDocument:   {400, "The document is not valid", 0},
 	CodeInvalidETag:       {400, "The entity tag is not one of Rollcall's", 0},
 	CodeInvalidFilter:     {400, "The subject filter is not one", 0},
 	CodeInvalidHeader:     {400, "A header is not valid", 0},
@@ -100,6 +108,7 @@ var meanings = map[commands.Code]meaning{
 	CodeMissingParameter:  {400, "A query parameter is missing", 0},
 	CodeNoQuorum:          {503, "No quorum could be asked; nothing was written", 1},
 	commands.CodeBusy:     {503, "Too much is waiting already; nothing was written", 1},
+	CodeNotRepresentable:  {409, "The format cannot hold a key or its value", 0},
 	CodeOutcomeUnknown:    {504, "The time ran out; the change may yet take effect", 0},
 	CodeReservedNamespace: {403, "The namespace is Rollcall's own", 0},
 	CodeRevisionNotSeen:   {503, "This server has not reached the revision yet", 1},

@@ -37,6 +37,7 @@ type body struct {
 	about     string
 	mediaType string
 	of        reflect.Type // nil: bytes as they are
+	others    []string     // more media types, of bytes as they are
 	optional  bool
 }
 
@@ -70,6 +71,7 @@ func operations() []operation {
 	all := []operation{documentOperation()}
 	all = append(all, keyOperations()...)
 	all = append(all, listOperations()...)
+	all = append(all, treeOperation())
 	all = append(all, txnOperation())
 	all = append(all, serviceOperations()...)
 	all = append(all, instanceOperations()...)

@@ -360,4 +360,3 @@ func tomlQuote(s string) string {
 	b.WriteByte('"')
 	return b.String()
 }
-
