@@ -22,7 +22,7 @@ func TestParse(t *testing.T) {
 		want     string
 	}{
 		{JSON, `{"db":{"url":"pg://x","port":5432,"ratio":1.0,"big":123456789012345678901234567890,"exp":1e3},
-			"on":true,"off":null,"none":{},"empty":[],"list":[1, {"a" : "b"}],"a/b":{"%":"p","":"e"},"nul\u0000":"\u0000"}`, `
+			"on":true,"off":null,"none":{},"empty":[],"list":[1, {"a" : "\u0062"}],"a/b":{"%":"p","":"e"},"nul\u0000":"\u0000"}`, `
 			app/a%2Fb/% "e" text
 			app/a%2Fb/%25 "p" text
 			app/db/big "123456789012345678901234567890" json

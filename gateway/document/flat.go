@@ -20,7 +20,7 @@ func looksJSON(s string) bool {
 
 func (t *taker) flat(path []string, s string, plain bool) {
 	if plain && looksJSON(s) {
-		t.json(path, compact([]byte(s)))
+		t.json(path, canonical([]byte(s)))
 		return
 	}
 	t.text(path, s, TypeText)

@@ -78,7 +78,7 @@ func (p *jsonParser) object(path []string) error {
 }
 
 func (p *jsonParser) leaf(path []string, raw []byte) {
-	raw = compact(raw)
+	raw = canonical(raw)
 	if raw[0] == '"' {
 		p.text(path, unquote(raw), TypeText)
 		return

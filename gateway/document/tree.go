@@ -121,23 +121,42 @@ func readValue(d *json.Decoder) value {
 	return value{kind: 'w', text: "null"}
 }
 
+// canonical is JSON, known to be valid, without white space, and with the strings in it spelled in one way; numbers
+// stay as they are written.
+func canonical(raw []byte) []byte { return valueOf(raw).json() }
+
 // json is the value as compact JSON.
 func (v value) json() []byte {
+	var b bytes.Buffer
+	v.writeJSON(&b)
+	return b.Bytes()
+}
+
+func (v value) writeJSON(b *bytes.Buffer) {
 	switch v.kind {
 	case 's':
-		return quote(v.text)
+		b.Write(quote(v.text))
 	case '[':
-		items := make([][]byte, len(v.items))
+		b.WriteByte('[')
 		for i, item := range v.items {
-			items[i] = item.json()
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			item.writeJSON(b)
 		}
-		return slices.Concat([]byte("["), bytes.Join(items, []byte(",")), []byte("]"))
+		b.WriteByte(']')
 	case '{':
-		members := make([][]byte, len(v.members))
+		b.WriteByte('{')
 		for i, m := range v.members {
-			members[i] = slices.Concat(quote(m.name), []byte(":"), m.value.json())
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.Write(quote(m.name))
+			b.WriteByte(':')
+			m.value.writeJSON(b)
 		}
-		return slices.Concat([]byte("{"), bytes.Join(members, []byte(",")), []byte("}"))
+		b.WriteByte('}')
+	default:
+		b.WriteString(v.text)
 	}
-	return []byte(v.text)
 }
