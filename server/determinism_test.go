@@ -162,7 +162,7 @@ func randomBody(random *rand.Rand, ledger string) []byte {
 		value[i] = byte(random.IntN(256))
 	}
 	put := commands.PutKey{Key: key, Value: value}
-	switch random.IntN(14) {
+	switch random.IntN(15) {
 	case 0:
 		return commands.Encode(commands.OpenNamespace{Namespace: ledger, Cluster: "c", Groups: 3})
 	case 1:
@@ -194,6 +194,11 @@ func randomBody(random *rand.Rand, ledger string) []byte {
 		})
 	case 10:
 		return []byte{0xff, 1, 2}
+	case 11:
+		return commands.Encode(commands.PutTree{
+			Prefix: key[:len("app/0/")], Replace: random.IntN(2) == 0, Flat: random.IntN(2) == 0, Since: event.Revision(random.IntN(2) * random.IntN(300)),
+			Entries: []commands.TreeEntry{{Key: key[:len("app/0/")] + "0", Value: value}, {Key: key[:len("app/0/")] + "1/x", Value: []byte("{}"), ContentType: "application/json"}},
+		})
 	}
 	return commands.Encode(put)
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -350,8 +349,6 @@ func readOptions(at string) ([]client.ReadOption, error) {
 	}
 	return []client.ReadOption{client.AtTime(t)}, nil
 }
-
-func isNotFound(err error) bool { return errors.Is(err, client.ErrNotFound) }
 
 // isPlain tells whether text can be shown as it is: UTF-8 without control characters other than tab and line ends.
 func isPlain(text string) bool {

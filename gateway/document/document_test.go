@@ -382,6 +382,7 @@ func sameValue(a, b value) bool {
 // fuzz holds a parser against whatever comes: it refuses with a position, or what it read comes back from its own
 // format and from JSON.
 func fuzz(f *testing.F, format Format, seeds ...string) {
+	f.Helper()
 	for _, seed := range seeds {
 		f.Add([]byte(seed))
 	}
@@ -406,7 +407,7 @@ func fuzz(f *testing.F, format Format, seeds ...string) {
 			}
 			return
 		}
-		document, err = Render(format, "p", leaves)
+		_, err = Render(format, "p", leaves)
 		if _, conflict := errors.AsType[*ConflictError](err); conflict {
 			return // two names that other readers take for one
 		}

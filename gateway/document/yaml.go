@@ -186,7 +186,6 @@ func yamlToJSON(b *bytes.Buffer, n *yaml.Node) error {
 }
 
 var (
-	yamlInteger = regexp.MustCompile(`^[-+]?[0-9]+$`)
 	yamlBased   = regexp.MustCompile(`^(0o[0-7]+|0x[0-9a-fA-F]+)$`)
 	yamlFloat   = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
 	yamlNoFloat = regexp.MustCompile(`^([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$`)
