@@ -95,7 +95,7 @@ const (
 
 const (
 	// BytesMax bounds a document that is read.
-	BytesMax = 8 << 20
+	BytesMax = 4 << 20
 	// depthMax is how many segments a key may have.
 	depthMax = 128
 )
@@ -152,6 +152,9 @@ func Parse(f Format, prefix string, document []byte) ([]Leaf, error) {
 	}
 	if i := invalidUTF8(document); i >= 0 {
 		return nil, syntaxAt(document, i, "a byte that is not UTF-8")
+	}
+	if at := tooMany(document, f); at >= 0 {
+		return nil, syntaxAt(document, at, "more elements than are read at once; bring in the document's parts")
 	}
 	t := taker{place: NewPlace(prefix)}
 	var err error
@@ -355,6 +358,51 @@ func invalidUTF8(b []byte) int {
 		}
 		i += size
 	}
+}
+
+// elementsMax bounds by format how many elements, lines and keys a document may have, roughly: readers of YAML take
+// some microseconds for each, and that of TOML compares a key with its siblings.
+var elementsMax = map[Format]int{JSON: 1_000_000, YAML: 250_000, TOML: 250_000}
+
+// tomlKeysMax bounds the keys and tables of a document in TOML.
+const tomlKeysMax = 20_000
+
+// tooMany gives where a document comes to more elements than are read; -1 where it does not. It counts what ends or
+// begins them, also within text.
+func tooMany(document []byte, f Format) int {
+	most, bounded := elementsMax[f]
+	if !bounded {
+		return -1
+	}
+	elements, keys, begins := 0, 0, true
+	dots, quoted := 0, false // of the key that is being written
+	for i, c := range document {
+		switch c {
+		case ',', '\n', '{':
+			elements++
+		case '[':
+			elements++
+			if begins {
+				keys++
+			}
+		case '=':
+			keys++
+		case '"', '\'', '#':
+			quoted = true // what follows on the line may be text
+		case '.':
+			if dots++; f == TOML && !quoted && dots > 2*depthMax {
+				return i
+			}
+		}
+		if strings.IndexByte(",[{=\n", c) >= 0 {
+			dots, quoted = 0, quoted && c != '\n'
+		}
+		begins = c == '\n' || begins && (c == ' ' || c == '\t')
+		if elements > most || f == TOML && keys > tomlKeysMax {
+			return i
+		}
+	}
+	return -1
 }
 
 func tooDeep(document []byte, offset int) *SyntaxError {
