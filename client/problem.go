@@ -23,6 +23,8 @@ const (
 	ErrUnknownNamespace Code = "unknown-namespace"
 	ErrInvalidKey       Code = "invalid-key"
 	ErrTooLarge         Code = "too-large"
+	ErrInvalidDocument  Code = "invalid-document"
+	ErrDocumentConflict Code = "document-conflict"
 	ErrNoQuorum         Code = "no-quorum"
 	// ErrOutcomeUnknown says that a change may or may not have taken effect, though the client has tried again for a
 	// while: read before you do. An error can be this and another at once: the last attempt was refused, and an
@@ -39,6 +41,9 @@ type Problem struct {
 	Detail string `json:"detail,omitempty"` // names the offending value and what to do
 	// Revision is, where a condition on one key failed, that key's revision; zero when it does not exist.
 	Revision uint64 `json:"-"`
+	// Line and Column are where a document is not one, from 1; zero for everything else.
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
 	// RetryAfter is how long the server asked to wait; zero when it did not.
 	RetryAfter time.Duration `json:"-"`
 	// Server is the base URL of the server that answered.

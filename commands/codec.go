@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/rollcall/rollcall/log/event"
 )
 
 // The bytes of an order are CBOR: a map of {1: version, 2: kind, 3: body, 4: idempotency key}, the last of them from
@@ -26,6 +28,7 @@ const (
 	kindDeletePrefix       kind = 3
 	kindTxn                kind = 4
 	kindAppendKey          kind = 6
+	kindPutTree            kind = 5
 	kindRegisterInstance   kind = 10
 	kindDeregisterInstance kind = 11
 	kindCreateSession      kind = 20
@@ -59,7 +62,7 @@ var (
 		UTF8:              cbor.UTF8DecodeInvalid, // a key that is not UTF-8 can still be deleted and read
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
 		MaxMapPairs:       4096,
-		MaxArrayElements:  4096,
+		MaxArrayElements:  event.TreeEntriesMax,
 		MaxNestedLevels:   16,
 	}.DecMode())
 	// versionMode reads the version of whatever newer versions may write.
@@ -112,6 +115,8 @@ func kindOf(c Command) kind {
 		return kindClaimTimekeeper
 	case Expire:
 		return kindExpire
+	case PutTree:
+		return kindPutTree
 	case RegisterInstance:
 		return kindRegisterInstance
 	case DeregisterInstance:
@@ -197,6 +202,8 @@ func (w wire) command() (Command, error) {
 		return unmarshal[ClaimTimekeeper](w.Body)
 	case kindExpire:
 		return unmarshal[Expire](w.Body)
+	case kindPutTree:
+		return unmarshal[PutTree](w.Body)
 	case kindRegisterInstance:
 		return unmarshal[RegisterInstance](w.Body)
 	case kindDeregisterInstance:

@@ -36,6 +36,8 @@ func samples() []commands.Command {
 		commands.AddMember{Name: "a", Address: "10.0.0.1:7601", Version: 2},
 		commands.AnnounceVersion{Name: "a", Replica: 1, Version: 2},
 		commands.SetClusterVersion{Version: 2},
+		commands.PutTree{Prefix: "a/", Replace: true, Since: 3, Entries: []commands.TreeEntry{{Key: "a/b", Value: []byte("1"), ContentType: "application/json"}}},
+		commands.PutTree{Flat: true, Entries: []commands.TreeEntry{{Key: "a"}, {Key: "a/b"}}},
 	}
 }
 
@@ -45,7 +47,14 @@ func TestCodec(t *testing.T) {
 			{Version: commands.VersionFirst, Command: command},
 			{Version: commands.VersionKeys, Command: command},
 			{Version: commands.VersionKeys, Command: command, Key: "k 1"},
+			{Version: commands.VersionLeases, Command: command},
 		} {
+			if want.Version < commands.Since(command) {
+				if got, err := commands.Decode(want.Encode()); !errors.Is(err, commands.ErrMalformed) {
+					t.Errorf("%T in version %d: got %v, %v", command, want.Version, got, err)
+				}
+				continue
+			}
 			got, err := commands.Decode(want.Encode())
 			if diff := cmp.Diff(want, got); err != nil || diff != "" {
 				t.Errorf("%T: %v (-want +got):\n%s", command, err, diff)

@@ -25,7 +25,8 @@ type Situation struct {
 	Now    event.Time
 	// Asked is when the proposer's clock said that it was asked. It may be before Now.
 	Asked event.Time
-	// Past gives the state as it was at an earlier revision. Only commands with an idempotency key need it.
+	// Past gives the state as it was at an earlier revision. Commands with an idempotency key need it, and
+	// those that ask whether something has changed.
 	Past func(event.Revision) State
 	// ReadBytes is how many bytes of keys and values the answer may hold, besides event.TxnReadBytesMax.
 	ReadBytes int
@@ -55,12 +56,13 @@ const (
 // Result is what one operation did.
 type Result struct {
 	Revision event.Revision `cbor:"1,keyasint,omitempty"`
-	Created  bool           `cbor:"2,keyasint,omitempty"` // a put or register made something that was not there
-	Deleted  uint64         `cbor:"3,keyasint,omitempty"` // how many keys or instances a delete removed
-	Entries  []event.Entry  `cbor:"4,keyasint,omitempty"` // what a get read
-	Group    uint64         `cbor:"5,keyasint,omitempty"` // where a namespace was placed
-	Replica  uint64         `cbor:"6,keyasint,omitempty"` // a member's number
-	Key      string         `cbor:"7,keyasint,omitempty"` // the name of what was made, where the decision gave it one
+	Created  bool           `cbor:"2,keyasint,omitempty"`  // a put or register made something that was not there
+	Deleted  uint64         `cbor:"3,keyasint,omitempty"`  // how many keys or instances a delete removed
+	Entries  []event.Entry  `cbor:"4,keyasint,omitempty"`  // what a get read
+	Group    uint64         `cbor:"5,keyasint,omitempty"`  // where a namespace was placed
+	Replica  uint64         `cbor:"6,keyasint,omitempty"`  // a member's number
+	Key      string         `cbor:"7,keyasint,omitempty"`  // the name of what was made, where the decision gave it one
+	Put      uint64         `cbor:"10,keyasint,omitempty"` // how many keys a tree wrote
 }
 
 // Resolve fills in the number of the commit, once it is known, wherever the answer speaks of it.
@@ -125,6 +127,8 @@ func decide(s State, at Situation, o Order) (Decision, *Rejection) {
 		return decideClaim(s, at.Ledger, c)
 	case Expire:
 		return decideExpire(s, c)
+	case PutTree:
+		return decideTree(s, at, c)
 	case RegisterInstance:
 		return decideRegister(s, c)
 	case DeregisterInstance:

@@ -179,6 +179,9 @@ func show(version uint32, events []event.Event, a commands.Answer, r *commands.R
 		if r.Deleted > 0 {
 			fmt.Fprintf(&b, " deleted %d", r.Deleted)
 		}
+		if r.Put > 0 {
+			fmt.Fprintf(&b, " put %d", r.Put)
+		}
 		if r.Group > 0 {
 			fmt.Fprintf(&b, " group %d", r.Group)
 		}
@@ -317,6 +320,8 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 		return commands.ClaimTimekeeper{Server: argument(d.CmdArgs, 0)}
 	case "expire":
 		return parseExpire(t, d.CmdArgs)
+	case "tree":
+		return parseTree(t, d)
 	case "add-member":
 		nonce, _ := value(d.CmdArgs, "nonce")
 		_, voter := value(d.CmdArgs, "voter")

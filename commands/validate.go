@@ -29,6 +29,8 @@ func Validate(c Command) *Rejection {
 		return validateSession(c)
 	case Expire:
 		return validateExpire(c)
+	case PutTree:
+		return validateTree(c)
 	case RegisterInstance:
 		return validateInstance(c.Instance)
 	case AddMember:

@@ -22,6 +22,9 @@ type Problem struct {
 	Detail string        `json:"detail" doc:"The offending value, and what to do about it"`
 	// Revision is, where a condition on one key failed, that key's revision; zero when it does not exist.
 	Revision event.Revision `json:"revision,omitempty" doc:"Of condition-failed: the revision that the key is at"`
+	// Line and Column are where a document is not one, from 1; zero for everything else.
+	Line   int `json:"line,omitempty" doc:"Of invalid-document: the line of the fault, from 1"`
+	Column int `json:"column,omitempty" doc:"Of invalid-document: its column in characters, from 1"`
 	// Request finds the fault in the server's log.
 	Request string `json:"request,omitempty" doc:"Of internal: what to look for in the server's log"`
 	// RetryAfter is in how many seconds to try again; zero where that would not help.
@@ -33,30 +36,33 @@ func (p *Problem) Error() string { return fmt.Sprintf("%s: %s", p.Code, p.Detail
 
 // The codes that only doors give. They cross the wire: append only.
 const (
-	CodeConflictingParameters commands.Code = "conflicting-parameters"
-	CodeCrossOrigin           commands.Code = "cross-origin"
-	CodeInternal              commands.Code = "internal"
-	CodeInvalidBody           commands.Code = "invalid-body"
-	CodeInvalidETag           commands.Code = "invalid-etag"
-	CodeInvalidFilter         commands.Code = "invalid-filter"
-	CodeInvalidHeader         commands.Code = "invalid-header"
-	CodeInvalidJSON           commands.Code = "invalid-json"
-	CodeInvalidParameter      commands.Code = "invalid-parameter"
-	CodeInvalidRevision       commands.Code = "invalid-revision"
-	CodeMethodNotAllowed      commands.Code = "method-not-allowed"
-	CodeMissingParameter      commands.Code = "missing-parameter"
-	CodeNoQuorum              commands.Code = "no-quorum"
-	CodeNoLease               commands.Code = "no-lease"
-	CodeOutcomeUnknown        commands.Code = "outcome-unknown"
-	CodeReservedNamespace     commands.Code = "reserved-namespace"
-	CodeRevisionNotSeen       commands.Code = "revision-not-reached"
-	CodeStateDiverged         commands.Code = "state-diverged"
-	CodeStopping              commands.Code = "stopping"
-	CodeUnknownField          commands.Code = "unknown-field"
-	CodeUnknownHeader         commands.Code = "unknown-header"
-	CodeUnknownParameter      commands.Code = "unknown-parameter"
-	CodeUnknownPath           commands.Code = "unknown-path"
-	CodeVersionNotReached     commands.Code = "version-not-reached"
+	CodeConflicting       commands.Code = "conflicting-parameters"
+	CodeCrossOrigin       commands.Code = "cross-origin"
+	CodeDocumentConflict  commands.Code = "document-conflict"
+	CodeInternal          commands.Code = "internal"
+	CodeInvalidBody       commands.Code = "invalid-body"
+	CodeInvalidDocument   commands.Code = "invalid-document"
+	CodeInvalidETag       commands.Code = "invalid-etag"
+	CodeInvalidFilter     commands.Code = "invalid-filter"
+	CodeInvalidHeader     commands.Code = "invalid-header"
+	CodeInvalidJSON       commands.Code = "invalid-json"
+	CodeInvalidParameter  commands.Code = "invalid-parameter"
+	CodeInvalidRevision   commands.Code = "invalid-revision"
+	CodeMethodNotAllowed  commands.Code = "method-not-allowed"
+	CodeMissingParameter  commands.Code = "missing-parameter"
+	CodeNoQuorum          commands.Code = "no-quorum"
+	CodeNoLease           commands.Code = "no-lease"
+	CodeNotRepresentable  commands.Code = "not-representable"
+	CodeOutcomeUnknown    commands.Code = "outcome-unknown"
+	CodeReservedNamespace commands.Code = "reserved-namespace"
+	CodeRevisionNotSeen   commands.Code = "revision-not-reached"
+	CodeStateDiverged     commands.Code = "state-diverged"
+	CodeStopping          commands.Code = "stopping"
+	CodeUnknownField      commands.Code = "unknown-field"
+	CodeUnknownHeader     commands.Code = "unknown-header"
+	CodeUnknownParameter  commands.Code = "unknown-parameter"
+	CodeUnknownPath       commands.Code = "unknown-path"
+	CodeVersionNotReached commands.Code = "version-not-reached"
 )
 
 // meaning is what a code is outside.
@@ -93,31 +99,34 @@ var meanings = map[commands.Code]meaning{
 	commands.CodeUnknownSession: {409, "The session does not exist", 0},
 	commands.CodeStaleEpoch:     {409, "Another server keeps the time by now", 0},
 
-	CodeConflictingParameters: {400, "Two parts of the request contradict each other", 0},
-	CodeNoLease:               {409, "The key has no TTL to renew", 0},
-	CodeCrossOrigin:           {403, "Another site's page may not write", 0},
-	CodeInternal:              {500, "The server made a mistake", 0},
-	CodeInvalidBody:           {400, "The body could not be read", 0},
-	CodeInvalidETag:           {400, "The entity tag is not one of Rollcall's", 0},
-	CodeInvalidFilter:         {400, "The subject filter is not one", 0},
-	CodeInvalidHeader:         {400, "A header is not valid", 0},
-	CodeInvalidJSON:           {400, "The JSON is not valid", 0},
-	CodeInvalidParameter:      {400, "A query parameter is not valid", 0},
-	CodeInvalidRevision:       {400, "The revision is not one that can be read", 0},
-	CodeMethodNotAllowed:      {405, "The method is not known here", 0},
-	CodeMissingParameter:      {400, "A query parameter is missing", 0},
-	CodeNoQuorum:              {503, "No quorum could be asked; nothing was written", 1},
-	commands.CodeBusy:         {503, "Too much is waiting already; nothing was written", 1},
-	CodeOutcomeUnknown:        {504, "The time ran out; the change may yet take effect", 0},
-	CodeReservedNamespace:     {403, "The namespace is Rollcall's own", 0},
-	CodeRevisionNotSeen:       {503, "This server has not reached the revision yet", 1},
-	CodeStateDiverged:         {503, "The server's state cannot be trusted; nothing was written", 0},
-	CodeStopping:              {503, "The server is stopping; nothing was written", 1},
-	CodeUnknownField:          {400, "A field is not known", 0},
-	CodeUnknownHeader:         {400, "A header that matters is not known here", 0},
-	CodeUnknownParameter:      {400, "A query parameter is not known here", 0},
-	CodeUnknownPath:           {404, "The path is not known", 0},
-	CodeVersionNotReached:     {503, "The cluster has not come to the version yet; nothing was written", 1},
+	CodeConflicting:       {400, "Two parts of the request contradict each other", 0},
+	CodeCrossOrigin:       {403, "Another site's page may not write", 0},
+	CodeDocumentConflict:  {409, "Two keys cannot stand in one document", 0},
+	CodeInternal:          {500, "The server made a mistake", 0},
+	CodeInvalidBody:       {400, "The body could not be read", 0},
+	CodeInvalidDocument:   {400, "The document is not valid", 0},
+	CodeInvalidETag:       {400, "The entity tag is not one of Rollcall's", 0},
+	CodeInvalidFilter:     {400, "The subject filter is not one", 0},
+	CodeInvalidHeader:     {400, "A header is not valid", 0},
+	CodeInvalidJSON:       {400, "The JSON is not valid", 0},
+	CodeInvalidParameter:  {400, "A query parameter is not valid", 0},
+	CodeInvalidRevision:   {400, "The revision is not one that can be read", 0},
+	CodeMethodNotAllowed:  {405, "The method is not known here", 0},
+	CodeMissingParameter:  {400, "A query parameter is missing", 0},
+	CodeNoQuorum:          {503, "No quorum could be asked; nothing was written", 1},
+	commands.CodeBusy:     {503, "Too much is waiting already; nothing was written", 1},
+	CodeNoLease:           {409, "The key has no TTL to renew", 0},
+	CodeNotRepresentable:  {409, "The format cannot hold a key or its value", 0},
+	CodeOutcomeUnknown:    {504, "The time ran out; the change may yet take effect", 0},
+	CodeReservedNamespace: {403, "The namespace is Rollcall's own", 0},
+	CodeRevisionNotSeen:   {503, "This server has not reached the revision yet", 1},
+	CodeStateDiverged:     {503, "The server's state cannot be trusted; nothing was written", 0},
+	CodeStopping:          {503, "The server is stopping; nothing was written", 1},
+	CodeUnknownField:      {400, "A field is not known", 0},
+	CodeUnknownHeader:     {400, "A header that matters is not known here", 0},
+	CodeUnknownParameter:  {400, "A query parameter is not known here", 0},
+	CodeUnknownPath:       {404, "The path is not known", 0},
+	CodeVersionNotReached: {503, "The cluster has not come to the version yet; nothing was written", 1},
 }
 
 // ProblemType is where the URIs of problem types begin; the code follows.

@@ -32,7 +32,7 @@ func TestProblemCodes(t *testing.T) {
 		"invalid-revision": 400, "method-not-allowed": 405, "missing-parameter": 400, "no-quorum": 503, "busy": 503,
 		"outcome-unknown": 504, "reserved-namespace": 403, "revision-not-reached": 503, "stopping": 503,
 		"unknown-field": 400, "unknown-header": 400, "unknown-parameter": 400, "unknown-path": 404, "version-not-reached": 503,
-		"state-diverged": 503,
+		"state-diverged": 503, "invalid-document": 400, "document-conflict": 409, "not-representable": 409,
 	}
 	got := map[commands.Code]int{}
 	for _, c := range gateway.ProblemCodes() {

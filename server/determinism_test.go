@@ -190,7 +190,7 @@ func randomBody(random *rand.Rand, ledger string) []byte {
 	if random.IntN(2) == 0 {
 		instance.Session = put.Session
 	}
-	switch random.IntN(18) {
+	switch random.IntN(19) {
 	case 0:
 		return commands.Encode(commands.OpenNamespace{Namespace: ledger, Cluster: "c", Groups: 3})
 	case 1:
@@ -235,6 +235,11 @@ func randomBody(random *rand.Rand, ledger string) []byte {
 		if random.IntN(5) == 0 {
 			return commands.Encode(commands.Expire{Epoch: 2, Leases: []commands.Lease{{Session: "3"}, {Session: "4"}}})
 		}
+	case 15:
+		return commands.Encode(commands.PutTree{
+			Prefix: key[:len("app/0/")], Replace: random.IntN(2) == 0, Flat: random.IntN(2) == 0, Since: event.Revision(random.IntN(2) * random.IntN(300)),
+			Entries: []commands.TreeEntry{{Key: key[:len("app/0/")] + "0", Value: value}, {Key: key[:len("app/0/")] + "1/x", Value: []byte("{}"), ContentType: "application/json"}},
+		})
 	}
 	return commands.Encode(put)
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,8 +21,10 @@ type kvCmd struct {
 	Put    kvPutCmd    `cmd:"" help:"Give a key a value."`
 	Delete kvDeleteCmd `cmd:"" help:"Remove a key, or all that start with a prefix."`
 	List   kvListCmd   `cmd:"" help:"List keys."`
-	Import kvImportCmd `cmd:"" help:"Bring a JSON document in, one key for each leaf."`
-	Export kvExportCmd `cmd:"" help:"Write the JSON document that an import took apart."`
+	Import kvImportCmd `cmd:"" help:"Bring a document in, one key for each leaf."`
+	Export kvExportCmd `cmd:"" help:"Write keys as the document that an import took apart."`
+	Diff   kvDiffCmd   `cmd:"" help:"Show what importing a document would change."`
+	Edit   kvEditCmd   `cmd:"" help:"Edit keys as one document."`
 
 	History kvHistoryCmd `cmd:"" help:"Tell what happened to a key: when, what, who, why."`
 }
@@ -348,8 +349,6 @@ func readOptions(at string) ([]client.ReadOption, error) {
 	}
 	return []client.ReadOption{client.AtTime(t)}, nil
 }
-
-func isNotFound(err error) bool { return errors.Is(err, client.ErrNotFound) }
 
 // isPlain tells whether text can be shown as it is: UTF-8 without control characters other than tab and line ends.
 func isPlain(text string) bool {

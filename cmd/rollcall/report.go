@@ -25,6 +25,9 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
+	if errors.Is(err, errDiffers) {
+		return 1 // which was shown
+	}
 	var exit kong.ExitCoder
 	var wrong misuse
 	fmt.Fprintf(stderr, "rollcall: %v\n", err)

@@ -11,9 +11,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/rollcall/rollcall/client"
 )
+
+// operationsMax is how many operations one transaction takes, and how many conditions.
+const operationsMax = 512
 
 type serviceCmd struct {
 	Register   serviceRegisterCmd   `cmd:"" help:"Say that an instance of a service runs."`
@@ -294,4 +298,12 @@ func hostPort(i client.Instance) string {
 		return i.Address
 	}
 	return net.JoinHostPort(i.Address, strconv.Itoa(int(i.Port)))
+}
+
+// position gives line and column of an offset in a document, as editors count them.
+func position(document []byte, offset int64) string {
+	before := document[:min(max(offset, 0), int64(len(document)))]
+	line := bytes.Count(before, []byte("\n")) + 1
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
+	return fmt.Sprintf("line %d, column %d", line, max(column, 1))
 }

@@ -40,6 +40,7 @@ type eventData struct {
 	Key         string  `json:"key"`
 	Value       *string `json:"value"`
 	ValueBase64 []byte  `json:"value_base64"`
+	ContentType string  `json:"content_type"`
 
 	client.Instance
 

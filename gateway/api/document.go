@@ -26,7 +26,7 @@ const about = "A registry that remembers. Every change is an event in the ledger
 
 // newDocument describes the table in OpenAPI 3.1.
 func newDocument(all []operation, version string) []byte {
-	d := document{huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)}
+	d := schemas{huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)}
 	paths := map[string]*huma.PathItem{}
 	for i := range all {
 		op := &all[i]
@@ -78,10 +78,10 @@ func method(p *huma.PathItem, name string) **huma.Operation {
 	panic("the document knows no method " + name)
 }
 
-// document collects the schemas of what the operations speak of.
-type document struct{ huma.Registry }
+// schemas collects the schemas of what the operations speak of.
+type schemas struct{ huma.Registry }
 
-func (d document) operation(op *operation) *huma.Operation {
+func (d schemas) operation(op *operation) *huma.Operation {
 	o := &huma.Operation{
 		OperationID: op.id, Tags: []string{op.group}, Summary: op.summary, Description: op.about,
 		Responses: map[string]*huma.Response{},
@@ -103,9 +103,11 @@ func (d document) operation(op *operation) *huma.Operation {
 		})
 	}
 	if b := op.body; b != nil {
-		o.RequestBody = &huma.RequestBody{
-			Description: b.about, Required: !b.optional, Content: d.content([]representation{{b.mediaType, b.of}}),
+		as := []representation{{b.mediaType, b.of}}
+		for _, mediaType := range b.others {
+			as = append(as, representation{mediaType, nil})
 		}
+		o.RequestBody = &huma.RequestBody{Description: b.about, Required: !b.optional, Content: d.content(as)}
 	}
 	for _, a := range op.answers {
 		o.Responses[strconv.Itoa(a.status)] = d.answer(op, a)
@@ -136,7 +138,7 @@ func (p parameter) schema() *huma.Schema {
 	return s
 }
 
-func (d document) content(as []representation) map[string]*huma.MediaType {
+func (d schemas) content(as []representation) map[string]*huma.MediaType {
 	content := map[string]*huma.MediaType{}
 	for _, r := range as {
 		m := &huma.MediaType{}
@@ -148,7 +150,7 @@ func (d document) content(as []representation) map[string]*huma.MediaType {
 	return content
 }
 
-func (d document) answer(op *operation, a answer) *huma.Response {
+func (d schemas) answer(op *operation, a answer) *huma.Response {
 	r := &huma.Response{Description: a.about, Headers: map[string]*huma.Param{}}
 	if len(a.as) > 0 {
 		r.Content = d.content(a.as)
@@ -169,7 +171,7 @@ func (d document) answer(op *operation, a answer) *huma.Response {
 }
 
 // rehearsed says that a write may also be answered with what it would do.
-func (d document) rehearsed(r *huma.Response) {
+func (d schemas) rehearsed(r *huma.Response) {
 	for _, m := range r.Content {
 		m.Schema = &huma.Schema{OneOf: []*huma.Schema{m.Schema, d.Schema(reflect.TypeFor[rehearsal](), true, "")}}
 	}
@@ -192,7 +194,7 @@ func codesOf(op *operation) []commands.Code {
 }
 
 // refusals adds one response for each status, which names its codes.
-func (d document) refusals(responses map[string]*huma.Response, op *operation) {
+func (d schemas) refusals(responses map[string]*huma.Response, op *operation) {
 	problem := d.Schema(reflect.TypeFor[gateway.Problem](), true, "")
 	byCode := map[commands.Code]int{}
 	for _, c := range gateway.ProblemCodes() {
@@ -213,7 +215,7 @@ func (d document) refusals(responses map[string]*huma.Response, op *operation) {
 
 // finish says of the schemas what their Go types cannot: answers may gain fields, so that everything but requests may
 // have more than are named, and their arrays are never null; and revisions use all 64 bits.
-func (d document) finish(all []operation) {
+func (d schemas) finish(all []operation) {
 	requests := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	for _, op := range all {
 		if op.body != nil && op.body.of != nil {

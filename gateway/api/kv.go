@@ -31,7 +31,7 @@ func keyOperations() []operation {
 			{status: 201, about: "The key was made", headers: []string{"ETag"}, as: asJSON[written]()},
 		},
 		refusals: append(conditions, commands.CodeInvalidKey, commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody,
-			commands.CodeInvalidTTL, commands.CodeUnknownSession, gateway.CodeConflictingParameters, gateway.CodeNoLease, commands.CodeNotFound),
+			commands.CodeInvalidTTL, commands.CodeUnknownSession, gateway.CodeConflicting, gateway.CodeNoLease, commands.CodeNotFound),
 		handle: putKey,
 	}, {
 		id: "kv.get", method: http.MethodGet, path: keyPath, group: "kv",

@@ -25,19 +25,31 @@ func listOperations() []operation {
 	prefix := parameter{name: "prefix", kind: text, description: "Only keys that start with it; empty is every key"}
 	required := prefix
 	required.required = true
+	rendered := documentFormat
+	rendered.description = "Not a page, but one document of everything at and below the prefix, which then means what it does for kv.put-tree; not with keys, separator, limit and after"
 	return []operation{{
 		id: "kv.list", method: http.MethodGet, path: "/v1/{namespace}/kv", group: "kv",
 		summary: "List keys in order",
-		about:   "One page. To see one state over several pages, give the first page's `revision` as `at` and its `next` as `after`. A page also ends after 8 MiB.",
+		about: "One page. To see one state over several pages, give the first page's `revision` as `at` and its `next` as `after`. A page also ends after 8 MiB.\n\n" +
+			"With `format` the answer is a document instead, as kv.put-tree takes it, with the revision that it shows as ETag. It has at most 10000 keys and 8 MiB.",
 		query: []parameter{
 			prefix,
 			{name: "keys", kind: flag, description: "Only the keys: `entries` are strings"},
 			{name: "separator", kind: text, description: "Keys that hold it behind the prefix appear once, as their subtree, which ends in it"},
 			{name: "limit", kind: number, description: "At most so many entries: 1 to 10000, which is the default"},
 			{name: "after", kind: text, description: "Begin behind this key or subtree"},
+			rendered,
 		},
-		answers: []answer{{status: 200, about: "A page, which may be empty", as: asJSON[list]()}},
-		handle:  listKeys,
+		headers: []header{{"If-None-Match", "With format: revisions of the document that the reader has already"}},
+		answers: []answer{
+			{status: 200, about: "A page, which may be empty; with format, the document", as: append(asJSON[list](), renderedAs()...)},
+			{status: 304, about: "With format: the reader has it already", headers: []string{"ETag"}},
+		},
+		refusals: []commands.Code{
+			gateway.CodeConflicting,
+			gateway.CodeDocumentConflict, gateway.CodeNotRepresentable, gateway.CodeInvalidETag, commands.CodeTooLarge, commands.CodeNotFound,
+		},
+		handle: listKeys,
 	}, {
 		id: "kv.delete-prefix", method: http.MethodDelete, path: "/v1/{namespace}/kv", group: "kv", write: true,
 		summary:  "Delete all keys that start with a prefix, in one commit",
@@ -115,6 +127,9 @@ type deleted struct {
 }
 
 func listKeys(c *call) error {
+	if c.query["format"] != nil {
+		return getTree(c)
+	}
 	limit := c.number("limit", event.ListEntriesMax)
 	if limit == 0 || limit > event.ListEntriesMax {
 		return gateway.NewProblem(gateway.CodeInvalidParameter, "\"limit\" is %d; it takes 1 to %d", limit, event.ListEntriesMax)

@@ -38,6 +38,7 @@ type body struct {
 	about     string
 	mediaType string
 	of        reflect.Type // nil: bytes as they are
+	others    []string     // more media types, of bytes as they are
 	optional  bool
 }
 
@@ -72,6 +73,7 @@ func operations() []operation {
 	all = append(all, keyOperations()...)
 	all = append(all, appendOperation())
 	all = append(all, listOperations()...)
+	all = append(all, treeOperation())
 	all = append(all, txnOperation())
 	all = append(all, serviceOperations()...)
 	all = append(all, instanceOperations()...)

@@ -296,12 +296,12 @@ func endSession(c *call) error {
 func refreshKey(c *call, key string) error {
 	for _, name := range []string{"ttl", "session", "flags", "if-value", dryRun} {
 		if c.query[name] != nil {
-			return gateway.NewProblem(gateway.CodeConflictingParameters, "\"refresh\" renews the TTL that the key has, and changes nothing else: %q has no place beside it", name)
+			return gateway.NewProblem(gateway.CodeConflicting, "\"refresh\" renews the TTL that the key has, and changes nothing else: %q has no place beside it", name)
 		}
 	}
 	for _, name := range []string{"If-Match", "If-None-Match"} {
 		if c.r.Header[name] != nil {
-			return gateway.NewProblem(gateway.CodeConflictingParameters, "\"refresh\" renews the TTL that the key has, under no condition: %s has no place beside it", name)
+			return gateway.NewProblem(gateway.CodeConflicting, "\"refresh\" renews the TTL that the key has, under no condition: %s has no place beside it", name)
 		}
 	}
 	value, err := c.body(event.ValueBytesMax, "the value")
@@ -309,7 +309,7 @@ func refreshKey(c *call, key string) error {
 		return err
 	}
 	if len(value) > 0 {
-		return gateway.NewProblem(gateway.CodeConflictingParameters, "\"refresh\" renews the TTL that the key has, and takes no value: put it with a ttl instead")
+		return gateway.NewProblem(gateway.CodeConflicting, "\"refresh\" renews the TTL that the key has, and takes no value: put it with a ttl instead")
 	}
 	return c.renew(gateway.Lease{Key: key}, func() error { return c.noLease(key) })
 }
@@ -345,7 +345,7 @@ func appendOperation() operation {
 		answers: []answer{{status: 201, about: "The key was made", headers: []string{"ETag"}, as: asJSON[appended]()}},
 		refusals: []commands.Code{
 			commands.CodeInvalidKey, commands.CodeInvalidTTL, commands.CodeUnknownSession, commands.CodeInvalidArgument, commands.CodeTooLarge,
-			gateway.CodeConflictingParameters, gateway.CodeInvalidBody, commands.CodeConditionFailed,
+			gateway.CodeConflicting, gateway.CodeInvalidBody, commands.CodeConditionFailed,
 		},
 		handle: appendKey,
 	}
@@ -397,7 +397,7 @@ func leaseParameters() []parameter {
 // lease reads leaseParameters.
 func (c *call) lease() (ttl event.Time, session string, err error) {
 	if c.query["ttl"] != nil && c.query["session"] != nil {
-		return 0, "", gateway.NewProblem(gateway.CodeConflictingParameters, "\"ttl\" and \"session\": a key ends with one of them")
+		return 0, "", gateway.NewProblem(gateway.CodeConflicting, "\"ttl\" and \"session\": a key ends with one of them")
 	}
 	for _, name := range []string{"ttl", "session"} {
 		if v := c.query[name]; v != nil && v[0] == "" {

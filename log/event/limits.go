@@ -19,6 +19,7 @@ const (
 	NamespaceBytesMax   = 63                   // a namespace name
 	MemberBytesMax      = 63                   // a server's name
 	NonceBytesMax       = 64                   // what tells a server's data folder from another of that name
+	TreeEntriesMax      = 10_000               // values of a document that is written at once
 	ListEntriesMax      = 10_000               // entries in one page of a list
 	TxnPrefixesMax      = 16                   // prefixes that a transaction's conditions and each of its branches name together
 	TxnReadBytesMax     = 8 << 20              // keys and values that a transaction's gets read together

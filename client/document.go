@@ -1,0 +1,114 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+)
+
+// Format is how a document is written. A server may know more than are named here.
+type Format string
+
+// The formats of documents.
+const (
+	JSON       Format = "json"
+	YAML       Format = "yaml"
+	TOML       Format = "toml"
+	Env        Format = "env"
+	Properties Format = "properties"
+)
+
+// Document is a subtree in one piece.
+type Document struct {
+	// Revision is the state that it shows.
+	Revision uint64
+	Content  []byte
+	// ContentType says what the content is.
+	ContentType string
+}
+
+// Document reads what stands at a prefix and below it as one document; "app" and "app/" are the same prefix, and the
+// empty one is every key. Where nothing is there it is ErrNotFound, and ErrDocumentConflict where two keys cannot stand
+// in one document.
+func (c *Client) Document(ctx context.Context, prefix string, format Format, options ...ReadOption) (Document, error) {
+	r := newRequest(http.MethodGet, c.path("kv")).options(options)
+	r.query.Set("prefix", prefix)
+	r.query.Set("format", string(format))
+	a, err := c.do(ctx, r)
+	if err != nil {
+		return Document{}, fmt.Errorf("read document %q: %w", prefix, err)
+	}
+	return Document{Revision: headRevision(a.header), Content: a.body, ContentType: a.header.Get("Content-Type")}, nil
+}
+
+// DocumentWritten is the answer to a document.
+type DocumentWritten struct {
+	// Revision is the commit; where nothing had to change, the last revision.
+	Revision uint64 `json:"revision"`
+	// Put and Deleted are how many keys were written and deleted; Unchanged are those of the document that were as it
+	// says already.
+	Put       uint64 `json:"put"`
+	Deleted   uint64 `json:"deleted"`
+	Unchanged uint64 `json:"unchanged"`
+}
+
+// Replace deletes the keys at the prefix that a document lacks; without it they stay. It is for documents.
+func Replace() WriteOption { return func(r *request) { r.query.Set("mode", "replace") } }
+
+// PutDocument gives the keys at a prefix the values of a document, in one commit that writes only what differs. With
+// IfRevision it goes ahead only while none of these keys has changed since that revision. What is no document is
+// ErrInvalidDocument, and the Problem has its line and column.
+func (c *Client) PutDocument(ctx context.Context, prefix string, format Format, content []byte, options ...WriteOption) (DocumentWritten, error) {
+	var w DocumentWritten
+	_, err := c.read(ctx, c.documentRequest(prefix, format, content, options), &w)
+	if err != nil {
+		return DocumentWritten{}, fmt.Errorf("write document %q: %w", prefix, err)
+	}
+	return w, nil
+}
+
+// Rehearsal is what a change would do. Nothing of it has happened.
+type Rehearsal struct {
+	// Seen is the revision that was looked at.
+	Seen uint64
+	// Events are what would be written, at most the first 1000 of them; Total is how many there are.
+	Events []Event
+	Total  int
+}
+
+// RehearseDocument says what PutDocument would write.
+func (c *Client) RehearseDocument(ctx context.Context, prefix string, format Format, content []byte, options ...WriteOption) (Rehearsal, error) {
+	r := c.documentRequest(prefix, format, content, options)
+	r.query.Set("dry-run", "true")
+	var w struct {
+		Events []json.RawMessage `json:"events"`
+		Total  int               `json:"total"`
+	}
+	seen, err := c.read(ctx, r, &w)
+	if err != nil {
+		return Rehearsal{}, fmt.Errorf("rehearse document %q: %w", prefix, err)
+	}
+	out := Rehearsal{Seen: seen, Total: w.Total}
+	for _, raw := range w.Events {
+		e, err := parseEvent(raw)
+		if err != nil {
+			return Rehearsal{}, err
+		}
+		out.Events = append(out.Events, e)
+	}
+	return out, nil
+}
+
+func (c *Client) documentRequest(prefix string, format Format, content []byte, options []WriteOption) *request {
+	r := newRequest(http.MethodPut, c.path("kv"))
+	for _, o := range options {
+		o(r)
+	}
+	r.query.Set("prefix", prefix)
+	r.query.Set("format", string(format))
+	if r.body = content; content == nil {
+		r.body = []byte{} // an empty document, not a request without a body
+	}
+	return r
+}
