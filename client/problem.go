@@ -24,6 +24,10 @@ const (
 	ErrInvalidKey       Code = "invalid-key"
 	ErrTooLarge         Code = "too-large"
 	ErrNoQuorum         Code = "no-quorum"
+	// ErrQuotaExceeded says that the namespace would hold more than it may.
+	ErrQuotaExceeded Code = "quota-exceeded"
+	// ErrHistoryTrimmed says that the state of that time is no longer kept; the Problem has the oldest that is.
+	ErrHistoryTrimmed Code = "history-trimmed"
 	// ErrOutcomeUnknown says that a change may or may not have taken effect, though the client has tried again for a
 	// while: read before you do. An error can be this and another at once: the last attempt was refused, and an
 	// earlier one had no answer.
@@ -39,6 +43,9 @@ type Problem struct {
 	Detail string `json:"detail,omitempty"` // names the offending value and what to do
 	// Revision is, where a condition on one key failed, that key's revision; zero when it does not exist.
 	Revision uint64 `json:"-"`
+	// KeptFrom is, of ErrHistoryTrimmed, the oldest revision that can be read, and KeptFromTime its time.
+	KeptFrom     uint64    `json:"kept_from,omitempty"`
+	KeptFromTime time.Time `json:"kept_from_time,omitzero"`
 	// RetryAfter is how long the server asked to wait; zero when it did not.
 	RetryAfter time.Duration `json:"-"`
 	// Server is the base URL of the server that answered.

@@ -29,6 +29,9 @@ const (
 	CodeInvalidRequestKey  Code = "invalid-idempotency-key"
 	CodeRequestKeyReused   Code = "idempotency-key-reused"
 	CodeUnsupportedVersion Code = "unsupported-version"
+
+	CodeQuotaExceeded  Code = "quota-exceeded"
+	CodeHistoryTrimmed Code = "history-trimmed"
 )
 
 // Rejection is a refusal. It is a value and not a fault: every replica comes to the same one, nothing is written,

@@ -189,6 +189,12 @@ func data(e event.Event) any {
 		}
 	case event.NamespaceCreated:
 		return NamespaceData{Namespace: b.Namespace, Group: b.Group}
+	case event.NamespaceConfigured:
+		return configuredData(b)
+	case event.NamespaceUsage:
+		return UsageData{Namespace: b.Namespace, Keys: b.Keys, Bytes: b.Bytes, Quotas: Quotas{Keys: b.KeysMax, Bytes: b.BytesMax}, Level: b.Level.String()}
+	case event.NamespaceTrimmed:
+		return TrimData{Namespace: b.Namespace, KeptFrom: uint64(b.KeptFrom), Previous: uint64(b.Previous)}
 	case event.MemberAdded:
 		return MemberData{Name: b.Name, Replica: b.Replica, Raft: b.Address, Voter: b.Voter, Version: b.Version}
 	case event.MemberPromoted:

@@ -22,6 +22,9 @@ type Problem struct {
 	Detail string        `json:"detail" doc:"The offending value, and what to do about it"`
 	// Revision is, where a condition on one key failed, that key's revision; zero when it does not exist.
 	Revision event.Revision `json:"revision,omitempty" doc:"Of condition-failed: the revision that the key is at"`
+	// KeptFrom is, of history-trimmed, the oldest revision that can be read, and KeptFromTime its time.
+	KeptFrom     event.Revision `json:"kept_from,omitempty" doc:"Of history-trimmed: the oldest revision whose state is kept"`
+	KeptFromTime string         `json:"kept_from_time,omitempty" format:"date-time" doc:"Of history-trimmed: the time of that revision"`
 	// Request finds the fault in the server's log.
 	Request string `json:"request,omitempty" doc:"Of internal: what to look for in the server's log"`
 	// RetryAfter is in how many seconds to try again; zero where that would not help.
@@ -87,6 +90,9 @@ var meanings = map[commands.Code]meaning{
 	commands.CodeRequestKeyReused:   {422, "The idempotency key was used for another request", 0},
 	commands.CodeUnsupportedVersion: {409, "A server does not know the version", 0},
 
+	commands.CodeQuotaExceeded:  {507, "The namespace would hold more than its quota", 0},
+	commands.CodeHistoryTrimmed: {410, "The state of that time is no longer kept", 0},
+
 	CodeCrossOrigin:       {403, "Another site's page may not write", 0},
 	CodeInternal:          {500, "The server made a mistake", 0},
 	CodeInvalidBody:       {400, "The body could not be read", 0},
@@ -136,6 +142,7 @@ func ProblemOf(err error) *Problem {
 		rejection *commands.Rejection
 		unknown   UnknownNamespaceError
 		revision  RevisionError
+		trimmed   TrimmedError
 	)
 	switch {
 	case errors.As(err, &p):
@@ -148,6 +155,11 @@ func ProblemOf(err error) *Problem {
 		return NewProblem(commands.CodeUnknownNamespace, "%s; PUT /v1/_system/namespaces/{name} makes one", unknown)
 	case errors.As(err, &revision):
 		return NewProblem(CodeInvalidRevision, "%s", revision)
+	}
+	if errors.As(err, &trimmed) {
+		p = NewProblem(commands.CodeHistoryTrimmed, "%s; what happened before is in the ledger: /events and /history", trimmed)
+		p.KeptFrom, p.KeptFromTime = trimmed.KeptFrom, FormatTime(trimmed.Time)
+		return p
 	}
 	for _, c := range conditions {
 		if errors.Is(err, c.err) {

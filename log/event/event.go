@@ -56,8 +56,11 @@ const (
 	KindInstanceRegistered   Kind = 200
 	KindInstanceDeregistered Kind = 201
 
-	KindNamespaceOpened  Kind = 900
-	KindNamespaceCreated Kind = 901
+	KindNamespaceOpened     Kind = 900
+	KindNamespaceCreated    Kind = 901
+	KindNamespaceConfigured Kind = 902
+	KindNamespaceUsage      Kind = 903
+	KindNamespaceTrimmed    Kind = 904
 
 	KindMemberAdded       Kind = 920
 	KindMemberPromoted    Kind = 921

@@ -52,8 +52,16 @@ func samples() map[string]event.Event {
 		}},
 		"member-added-version": at(event.MemberAdded{Name: "a", Replica: 3, Address: "10.0.0.1:7601", Nonce: "00ff", Voter: true, Version: 2}),
 		"member-version":       at(event.MemberVersion{Name: "a", Replica: 3, Version: 2}),
-		"cluster-version":      at(event.ClusterVersion{Version: 2, Previous: 1}),
-		"request":              requested(at(event.KeyDeleted{Key: "app/db/url", Previous: 41})),
+		"namespace-configured": at(event.NamespaceConfigured{
+			Namespace: "blue", Keys: 1000, Bytes: 1 << 30, Age: 720 * 3600 * 1e9, Revisions: 10_000, Configured: 40,
+		}),
+		"namespace-configured-least": {Revision: 3, Commit: 3, Body: event.NamespaceConfigured{Namespace: "b"}},
+		"namespace-usage":            at(event.NamespaceUsage{Namespace: "blue", Keys: 800, Bytes: 7, KeysMax: 1000, BytesMax: 9, Level: event.LevelWarning}),
+		"namespace-usage-least":      {Revision: 3, Commit: 3, Body: event.NamespaceUsage{Namespace: "b"}},
+		"namespace-trimmed":          at(event.NamespaceTrimmed{Namespace: "blue", KeptFrom: 30, Previous: 20}),
+		"namespace-trimmed-least":    {Revision: 3, Commit: 3, Body: event.NamespaceTrimmed{Namespace: "b", KeptFrom: 2}},
+		"cluster-version":            at(event.ClusterVersion{Version: 2, Previous: 1}),
+		"request":                    requested(at(event.KeyDeleted{Key: "app/db/url", Previous: 41})),
 	}
 }
 
