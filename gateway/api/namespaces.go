@@ -89,7 +89,14 @@ func newNamespace(v gateway.View, n event.Namespace) namespace {
 
 // namespaceDetail is a namespace with what is in it.
 type namespaceDetail struct {
-	namespace
+	Name       string             `json:"name"`
+	Group      uint64             `json:"group" doc:"The Raft group that hosts it"`
+	Revision   event.Revision     `json:"revision" doc:"The commit in _system's ledger that placed it"`
+	Time       string             `json:"time" format:"date-time"`
+	Quotas     *gateway.Quotas    `json:"quotas,omitempty" doc:"How much it may hold"`
+	Retention  *gateway.Retention `json:"retention,omitempty" doc:"How much of its past can be read"`
+	Configured event.Revision     `json:"configured,omitempty" doc:"The commit in _system's ledger that last configured it"`
+
 	Usage    usage          `json:"usage" doc:"What it holds now"`
 	KeptFrom event.Revision `json:"kept_from,omitempty" doc:"The oldest revision whose state is kept; left out where that is all"`
 }
@@ -171,7 +178,11 @@ func getNamespace(c *call) error {
 		if !ok {
 			return gateway.UnknownNamespaceError{Namespace: name}
 		}
-		out.namespace = newNamespace(v, found)
+		n := newNamespace(v, found)
+		out = namespaceDetail{
+			Name: n.Name, Group: n.Group, Revision: n.Revision, Time: n.Time,
+			Quotas: n.Quotas, Retention: n.Retention, Configured: n.Configured,
+		}
 		return nil
 	})
 	if err != nil {

@@ -87,8 +87,9 @@ type Machine struct {
 	pins      map[string]pins // by ledger: from where on somebody reads; see Pin
 
 	// sweep is held for each step of a scrubbing through rows, and of trimming them.
-	sweep  sync.Mutex
-	scrubs map[*scrubbing]struct{} // those that read rows
+	sweep     sync.Mutex
+	trimChunk int                     // what a step of trimming reads
+	scrubs    map[*scrubbing]struct{} // those that read rows
 
 	// ledgers and nextID belong to the goroutine that applies.
 	ledgers map[string]*ledger
@@ -106,7 +107,7 @@ var _ sm.IOnDiskStateMachine = (*Machine)(nil)
 // New opens a machine's database, and makes it where there is none. It refuses a state that is older than what
 // this machine had synced (ErrStateLost).
 func New(c Config) (*Machine, error) {
-	m := &Machine{config: c, pins: map[string]pins{}, scrubs: map[*scrubbing]struct{}{}}
+	m := &Machine{config: c, pins: map[string]pins{}, scrubs: map[*scrubbing]struct{}{}, trimChunk: trimChunkBytes}
 	if counter, ok := c.Domain.(Counter); ok {
 		m.config.Store.Counted = counter.Counted()
 	}

@@ -171,7 +171,7 @@ func (m *Machine) trimStep(ledger string) (more bool, read int, err error) {
 		if before.Floor > floor || !before.Active() && floor <= before.Done {
 			return nil // somebody still reads further back, or there is nothing to do
 		}
-		step, err := db.TrimSome(l.ID, floor, trimChunkBytes)
+		step, err := db.TrimSome(l.ID, floor, m.trimChunk)
 		if err != nil {
 			return err
 		}
