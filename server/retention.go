@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/log"
@@ -116,4 +118,22 @@ func (s *Server) applySettings(ctx context.Context, n event.Namespace) error {
 		Namespace: n.Name, Keys: wish.Keys, Bytes: wish.Bytes, Age: wish.Age, Revisions: wish.Revisions, Configured: wish.Configured,
 	}})
 	return err
+}
+
+// collectRetention gives the numbers of one namespace to who counts them.
+func (s *Server) collectRetention(namespace string, gauge func(*prometheus.Desc, float64, ...string), counter func(*prometheus.Desc, uint64, ...string)) {
+	group, err := s.placement.group(namespace)
+	if err != nil {
+		return
+	}
+	head, err := s.log.Head(group, namespace)
+	if err != nil {
+		return
+	}
+	gauge(descKeys, float64(head.Live.Rows), namespace)
+	gauge(descBytes, float64(head.Live.Bytes), namespace)
+	gauge(descFloor, float64(head.Floor), namespace)
+	if rows, _, err := s.log.Trimmed(group, namespace); err == nil {
+		counter(descTrimmed, rows, namespace)
+	}
 }

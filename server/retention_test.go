@@ -178,3 +178,53 @@ func TestQuotaOfServer(t *testing.T) {
 		t.Errorf("said %v", levels)
 	}
 }
+
+// TestHistoryBelowFloor reads the ledger itself where there is no index any more, so much at a time: a page may be empty
+// and say where to go on.
+func TestHistoryBelowFloor(t *testing.T) {
+	s := startServer(t)
+	submit := func(c commands.Command) event.Revision {
+		t.Helper()
+		a, err := s.Submit(t.Context(), event.Default, gateway.Request{Command: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Revision
+	}
+	var want []event.Revision
+	for i := range 5 {
+		want = append(want, submit(commands.PutKey{Key: "old", Flags: uint64(i)}))
+	}
+	want = append(want, submit(commands.DeleteKey{Key: "old"}))
+	for range 48 {
+		var many commands.Txn
+		for j := range event.TxnOperationsMax {
+			many.Then = append(many.Then, commands.Operation{Put: &commands.PutKey{Key: fmt.Sprintf("many/%d", j)}})
+		}
+		submit(many)
+	}
+	floor := submit(commands.PutKey{Key: "old"})
+	want = append(want, floor)
+	submit(commands.TrimHistory{To: floor})
+	want = append(want, submit(commands.PutKey{Key: "old"}))
+	var got []event.Revision
+	empty, pages := 0, 0
+	for o := (gateway.ReadOptions{}); ; pages++ {
+		h, err := s.History(t.Context(), event.Default, o, "kv.old", 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range h.Events {
+			got = append([]event.Revision{e.Revision}, got...)
+		}
+		if len(h.Events) == 0 {
+			empty++
+		}
+		if o.At = h.Next; h.Next == 0 {
+			break
+		}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) || pages < 3 {
+		t.Errorf("%d pages, %d of them empty: %v, want %v", pages, empty, got, want)
+	}
+}

@@ -20,7 +20,7 @@ type VerifiedLedger struct {
 	Rows      uint64 `json:"rows"` // versions of rows
 	// Trimmed is how many versions are no longer kept, as the namespace's settings have it.
 	Trimmed uint64 `json:"trimmed,omitempty"`
-	Root      string `json:"root"` // of the Merkle tree, in base64
+	Root    string `json:"root"` // of the Merkle tree, in base64
 }
 
 // Verify holds the views in the data folder of a server that does not run against its ledgers. The error names the

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -425,4 +426,112 @@ func TestVerifyTrimmed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTrimBesideApply trims, scrubs and reads beside the writer, for the race detector and for what it comes to.
+func TestTrimBesideApply(t *testing.T) {
+	k := newKeeper(t)
+	var published []map[string]string // by revision
+	c := &chronicle{random: rand.New(rand.NewPCG(1, 1)), states: []map[string]string{{}}}
+	for range 400 {
+		if c.write(); len(c.states)%7 == 0 {
+			c.move()
+		}
+	}
+	published = c.states
+	k.apply(c.entries[:1])
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	beside := func(do func() error) {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := do(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	m := k.m
+	beside(func() error { return m.Trim("l", func(int) error { return nil }) })
+	beside(func() error { return m.Scrub("l", func(int) error { return nil }) })
+	beside(func() error {
+		return m.Read(func(db *store.DB) error {
+			l, release, _ := m.Pin("l")
+			defer release()
+			for _, at := range []event.Revision{l.Head.Floor, l.Head.Revision} {
+				rows := db.Rows(l.ID, at)
+				got := everything(rows)
+				if err := rows.Close(); err != nil {
+					return err
+				}
+				if diff := cmp.Diff(published[at], got); diff != "" {
+					return fmt.Errorf("revision %d (-want +got):\n%s", at, diff)
+				}
+			}
+			return nil
+		})
+	})
+	for i := range c.entries {
+		k.apply(c.entries[:i+1])
+	}
+	close(done)
+	wg.Wait()
+	k.trim(1 << 20)
+	if got, want := versions(t, k), neededVersions(c); got != want {
+		t.Errorf("%d versions are left, and %d are needed", got, want)
+	}
+}
+
+// BenchmarkTrim deletes the old versions of 10,000 keys that were each written 20 times, as fast as it goes.
+func BenchmarkTrim(b *testing.B) {
+	const keys, writes = 10_000, 20
+	value := strings.Repeat("v", 256)
+	for b.Loop() {
+		b.StopTimer()
+		dir := b.TempDir()
+		m, err := machine.New(machine.Config{Dir: dir + "/group", Marker: dir + "/synced", Domain: diary{}, Origin: origin})
+		if err != nil {
+			b.Fatal(err)
+		}
+		index := uint64(0)
+		apply := func(command string) {
+			index++
+			if _, err := m.Update([]sm.Entry{entry(index, 1, command)}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for range writes {
+			for i := 0; i < keys; i += 100 {
+				var words []string
+				for j := i; j < i+100; j++ {
+					words = append(words, fmt.Sprintf("app/config/setting-%07d=%s", j, value))
+				}
+				apply(strings.Join(words, " "))
+			}
+		}
+		apply(fmt.Sprintf("!%d", keys*writes))
+		read := 0
+		b.StartTimer()
+		if err := m.Trim("l", func(n int) error { read += n; return nil }); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		stats, err := m.Trimmed("l")
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(stats.Rows), "rows-gone/op")
+		b.ReportMetric(float64(read)/(1<<20), "MiB-read/op")
+		if err := m.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(keys*writes)*float64(b.N)/b.Elapsed().Seconds(), "versions/s")
 }
