@@ -31,3 +31,12 @@ func (s *Server) ConfigureAndDie(ctx context.Context, c commands.ConfigureNamesp
 	_, err := s.submit(ctx, systemGroup, event.System, gateway.Request{Command: c})
 	return err
 }
+
+// RetainNow does what the leader does every minute.
+func (s *Server) RetainNow(ctx context.Context, namespace string) error {
+	group, err := s.placement.group(namespace)
+	if err != nil {
+		return err
+	}
+	return s.retain(ctx, group, namespace)
+}

@@ -32,8 +32,11 @@ func settings(namespace string, keys, revisions uint64) commands.ConfigureNamesp
 // eventually waits until something holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
+	patience := time.After(20 * time.Second)
+	for !holds() {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-patience:
 			t.Fatalf("it never came to this: %s", what)
 		}
 	}
@@ -118,7 +121,9 @@ func TestRetentionOfServer(t *testing.T) {
 	check()
 	head, err := s.Head(event.Default)
 	must(err)
-	time.Sleep(500 * time.Millisecond) // five looks
+	for range 5 {
+		must(s.RetainNow(t.Context(), event.Default))
+	}
 	if now, err := s.Head(event.Default); err != nil || now != head {
 		t.Errorf("an idle namespace went on from revision %d to %d: %v", head, now, err)
 	}

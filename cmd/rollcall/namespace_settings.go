@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -108,4 +110,37 @@ func (c namespaceConfigureCmd) Run(ctx context.Context, s *session) error {
 		return s.result(w, "namespace %s is made and configured", c.Name)
 	}
 	return s.result(w, "namespace %s is configured", c.Name)
+}
+
+// settingsWords says what an event of a namespace's quotas and retention means.
+func settingsWords(e client.Event) string {
+	var d struct {
+		Namespace string           `json:"namespace"`
+		Quotas    client.Quotas    `json:"quotas"`
+		Retention client.Retention `json:"retention"`
+		Keys      uint64           `json:"keys"`
+		Bytes     uint64           `json:"bytes"`
+		Level     string           `json:"level"`
+		KeptFrom  uint64           `json:"kept_from"`
+	}
+	if json.Unmarshal(e.Data, &d) != nil {
+		return ""
+	}
+	name := plain(d.Namespace)
+	switch e.Type {
+	case "rollcall.namespace.usage":
+		return fmt.Sprintf("usage       %s: namespace %s holds %d keys (quota %s) and %d bytes (quota %s)",
+			plain(d.Level), name, d.Keys, quota(d.Quotas.Keys), d.Bytes, quota(d.Quotas.Bytes))
+	case "rollcall.namespace.trim":
+		return fmt.Sprintf("trim        namespace %s keeps the states from #%d on", name, d.KeptFrom)
+	}
+	return fmt.Sprintf("configure   namespace %s: quota of keys %s, of bytes %s; it keeps %s",
+		name, quota(d.Quotas.Keys), quota(d.Quotas.Bytes), plain(keeps(d.Retention)))
+}
+
+func quota(n uint64) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.FormatUint(n, 10)
 }

@@ -30,7 +30,7 @@ type diary struct{}
 
 func (diary) Decide(_ store.Reader, at machine.Situation, command []byte) machine.Decision {
 	var bodies []event.Body
-	for _, word := range strings.Fields(string(command)) {
+	for word := range strings.FieldsSeq(string(command)) {
 		if n, ok := strings.CutPrefix(word, "!"); ok {
 			floor, _ := strconv.ParseUint(n, 10, 64)
 			bodies = append(bodies, event.NamespaceTrimmed{Namespace: at.Ledger, KeptFrom: event.Revision(floor)})
