@@ -24,5 +24,8 @@ func (v View) Level() event.Level { return namespaces.Level(v.rows) }
 // Floor is the oldest revision whose state can be read; zero where that is all.
 func (v View) Floor() event.Revision { return namespaces.Floor(v.rows) }
 
+// RestoredRow is the row that every restore of a ledger writes.
+func RestoredRow() (store.Table, []byte) { return namespaces.RestoredRow() }
+
 // Floor is the oldest revision of a ledger, given its newest rows, whose state can be read.
 func Floor(r store.Reader) event.Revision { return namespaces.Floor(r) }

@@ -12,6 +12,7 @@ import (
 	"github.com/rollcall/rollcall/log"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
+	"github.com/rollcall/rollcall/projections"
 )
 
 // What a namespace is asked to keep to stands in _system's ledger; its own ledger, which its decisions see, is told by
@@ -56,9 +57,9 @@ func (s *Server) retain(ctx context.Context, group uint64, namespace string) err
 		return err
 	}
 	var settings event.Settings
-	var floor event.Revision
+	var floor, skipped event.Revision
 	err := s.stale(namespace, func(v gateway.View) error {
-		settings, floor = v.Settings(), v.Floor()
+		settings, floor, skipped = v.Settings(), v.Floor(), v.Restored().Skipped
 		return nil
 	})
 	if err != nil || settings.Age == 0 && settings.Revisions == 0 {
@@ -66,7 +67,7 @@ func (s *Server) retain(ctx context.Context, group uint64, namespace string) err
 	}
 	now := time.Now()
 	to, err := s.log.Find(group, namespace, func(db *store.DB, l store.Ledger) (event.Revision, error) {
-		return floorFor(db, l, settings, now, s.config.retentionGrace)
+		return floorFor(db, l, settings, skipped, now, s.config.retentionGrace)
 	})
 	if err != nil || to < floor+retentionStep {
 		return err
@@ -77,8 +78,8 @@ func (s *Server) retain(ctx context.Context, group uint64, namespace string) err
 	return outside(err)
 }
 
-// floorFor is the oldest revision that settings keep.
-func floorFor(db *store.DB, l store.Ledger, s event.Settings, now time.Time, grace time.Duration) (event.Revision, error) {
+// floorFor is the oldest revision that settings keep, in a ledger of which restores have left out so many.
+func floorFor(db *store.DB, l store.Ledger, s event.Settings, skipped event.Revision, now time.Time, grace time.Duration) (event.Revision, error) {
 	head := l.Head.Revision
 	before := func(age time.Duration) (event.Revision, error) {
 		return db.RevisionAt(l.ID, head, event.Time(now.Add(-age).UnixNano()))
@@ -91,10 +92,28 @@ func floorFor(db *store.DB, l store.Ledger, s event.Settings, now time.Time, gra
 	}
 	if err == nil && s.Revisions > 0 {
 		var counted event.Revision
-		counted, err = db.Floor(l.ID, head-min(head, event.Revision(s.Revisions)))
+		counted, err = lastOf(db, l, event.Revision(s.Revisions), skipped)
 		floor = min(floor, counted)
 	}
 	return floor, err
+}
+
+// lastOf is the revision before the last n of a ledger. Those that a restore has left out are none: while the last one is
+// among the last n, more is kept than was asked for.
+func lastOf(db *store.DB, l store.Ledger, n, skipped event.Revision) (_ event.Revision, err error) {
+	defer store.Catch(&err)
+	head := l.Head.Revision
+	at := head - min(head, n)
+	if skipped > 0 {
+		table, key := projections.RestoredRow()
+		for restored := range db.Touches(l.ID, table, key, head) {
+			if at < restored {
+				at -= min(at, skipped)
+			}
+			break
+		}
+	}
+	return db.Floor(l.ID, at)
 }
 
 // applySettings carries what a namespace is asked to keep to into its own ledger, where that lags behind.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -136,8 +138,35 @@ func TestRetentionOfServer(t *testing.T) {
 		}
 	}
 	s = startRetaining(t, data)
-	defer func() { must(s.Close()) }()
 	check()
+	restored := t.TempDir()
+	restore(t, s, restored)
+	must(s.Close())
+	s = startRetaining(t, restored)
+	check()
+	must(s.Close())
+	_, _, err = server.Verify(t.Context(), restored)
+	must(err)
+}
+
+// restore makes a data folder out of a snapshot of a server.
+func restore(t *testing.T, s *server.Server, data string) {
+	t.Helper()
+	snapshot, err := s.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "snapshot")
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(snapshot.Write(f, nil), snapshot.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Restore(t.Context(), server.RestoreConfig{File: file, Data: data, Raft: "127.0.0.1:0"}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestQuotaOfServer refuses what a quota has no room for, tells when it is close, and has the leader carry settings into

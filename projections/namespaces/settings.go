@@ -83,6 +83,9 @@ func Level(r store.Reader) event.Level {
 	return event.Level(n)
 }
 
+// RestoredRow is the row of what restores have done.
+func RestoredRow() (store.Table, []byte) { return store.TableSystem, restoredKey }
+
 // Floor is the oldest revision of a ledger that can be read; zero where that is all.
 func Floor(r store.Reader) event.Revision {
 	row, ok := r.Get(store.TableSystem, floorKey)
