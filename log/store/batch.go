@@ -100,6 +100,7 @@ type LedgerBatch struct {
 	sum     Sum                          // of what the commit has written
 	grown   Live                         // by which it has changed what is live, modulo 2^64
 	written map[Table]map[string]written // by row key
+	scanned map[string]Live              // see worth
 	key     []byte
 }
 
@@ -161,8 +162,7 @@ func (w *LedgerBatch) write(t Table, key, row []byte) {
 	w.key = appendVersion(appendRowPrefix(w.key[:0], w.base.ledger, t, key), w.commit)
 	w.batch.set(w.key, row)
 	if counted := w.batch.db.counted; counted.Table == t && counted.Size != nil {
-		before, _ := w.Get(t, key)
-		w.grown = w.grown.Plus(counted.of(key, row)).Minus(counted.of(key, before))
+		w.grown = w.grown.Plus(counted.of(key, row)).Minus(w.worth(key))
 	}
 	table := w.written[t]
 	if table == nil {
@@ -234,6 +234,9 @@ func (w *LedgerBatch) scan(base *Rows, t Table, prefix, from []byte, at event.Re
 			}
 			if len(own) > 0 && own[0] == string(key) {
 				continue // written anew: its turn comes with the next key, or at the end
+			}
+			if at == math.MaxUint64 {
+				w.noteScanned(t, key, row)
 			}
 			if !yield(key, row) {
 				return

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"github.com/rollcall/rollcall/log/event"
 )
 
 // Live is how many of a ledger's counted rows exist, and how large they are together.
@@ -69,4 +71,31 @@ func (d *DB) CountRows(l LedgerID) (all Live, err error) {
 		all = all.Plus(d.counted.of(key, row))
 	}
 	return all, rows.Close()
+}
+
+// scannedMax bounds what a batch remembers of the rows that were scanned: about as many as one commit may write.
+const scannedMax = event.CommitEventsMax
+
+// noteScanned remembers what a row was worth before the batch. Who deletes all that a prefix names has scanned it just
+// now, and to look each of those rows up again made that take twice as long.
+func (w *LedgerBatch) noteScanned(t Table, key, row []byte) {
+	if counted := w.batch.db.counted; t == counted.Table && counted.Size != nil && len(w.scanned) < scannedMax {
+		if w.scanned == nil {
+			w.scanned = map[string]Live{}
+		}
+		w.scanned[string(key)] = counted.of(key, row)
+	}
+}
+
+// worth is what a row that counts is worth now.
+func (w *LedgerBatch) worth(key []byte) Live {
+	counted := w.batch.db.counted
+	if own, mine := w.written[counted.Table][string(key)]; mine {
+		return counted.of(key, own.row)
+	}
+	if before, known := w.scanned[string(key)]; known {
+		return before
+	}
+	row, _ := w.Get(counted.Table, key)
+	return counted.of(key, row)
 }
