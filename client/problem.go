@@ -26,6 +26,10 @@ const (
 	ErrInvalidDocument  Code = "invalid-document"
 	ErrDocumentConflict Code = "document-conflict"
 	ErrNoQuorum         Code = "no-quorum"
+	// ErrQuotaExceeded says that the namespace would hold more than it may.
+	ErrQuotaExceeded Code = "quota-exceeded"
+	// ErrHistoryTrimmed says that the state of that time is no longer kept; the Problem has the oldest that is.
+	ErrHistoryTrimmed Code = "history-trimmed"
 	// ErrOutcomeUnknown says that a change may or may not have taken effect, though the client has tried again for a
 	// while: read before you do. An error can be this and another at once: the last attempt was refused, and an
 	// earlier one had no answer.
@@ -44,6 +48,9 @@ type Problem struct {
 	// Line and Column are where a document is not one, from 1; zero for everything else.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
+	// KeptFrom is, of ErrHistoryTrimmed, the oldest revision that can be read, and KeptFromTime its time.
+	KeptFrom     uint64    `json:"kept_from,omitempty"`
+	KeptFromTime time.Time `json:"kept_from_time,omitzero"`
 	// RetryAfter is how long the server asked to wait; zero when it did not.
 	RetryAfter time.Duration `json:"-"`
 	// Server is the base URL of the server that answered.

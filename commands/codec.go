@@ -43,6 +43,9 @@ const (
 	kindRestoreNamespace   kind = 95
 	kindAnnounceVersion    kind = 96
 	kindSetClusterVersion  kind = 97
+	kindConfigureNamespace kind = 100
+	kindApplySettings      kind = 101
+	kindTrimHistory        kind = 102
 )
 
 // ErrMalformed is why bytes are not a command that this version knows.
@@ -137,6 +140,12 @@ func kindOf(c Command) kind {
 		return kindAnnounceVersion
 	case SetClusterVersion:
 		return kindSetClusterVersion
+	case ConfigureNamespace:
+		return kindConfigureNamespace
+	case ApplySettings:
+		return kindApplySettings
+	case TrimHistory:
+		return kindTrimHistory
 	}
 	panic(fmt.Sprintf("command %T has no number", c))
 }
@@ -224,6 +233,12 @@ func (w wire) command() (Command, error) {
 		return unmarshal[AnnounceVersion](w.Body)
 	case kindSetClusterVersion:
 		return unmarshal[SetClusterVersion](w.Body)
+	case kindConfigureNamespace:
+		return unmarshal[ConfigureNamespace](w.Body)
+	case kindApplySettings:
+		return unmarshal[ApplySettings](w.Body)
+	case kindTrimHistory:
+		return unmarshal[TrimHistory](w.Body)
 	}
 	return nil, fmt.Errorf("%w: kind %d", ErrMalformed, w.Kind)
 }

@@ -25,8 +25,10 @@ type Situation struct {
 	Now    event.Time
 	// Asked is when the proposer's clock said that it was asked. It may be before Now.
 	Asked event.Time
-	// Past gives the state as it was at an earlier revision. Commands with an idempotency key need it, and
-	// those that ask whether something has changed.
+	// Usage is how much the namespace holds, after every command before this one.
+	Usage event.Usage
+	// Past gives the state as it was at an earlier revision, from State.Floor on. Commands with an idempotency
+	// key need it, and those that ask whether something has changed.
 	Past func(event.Revision) State
 	// ReadBytes is how many bytes of keys and values the answer may hold, besides event.TxnReadBytesMax.
 	ReadBytes int
@@ -93,7 +95,7 @@ func Decide(s State, at Situation, o Order) (Decision, *Rejection) {
 	if o.Key != "" {
 		return decideOnce(s, at, o)
 	}
-	return decide(s, at, o)
+	return decideWithin(s, at, o)
 }
 
 // decide decides a command as the version that it was written for has it. Where a version changed something, that
@@ -147,6 +149,12 @@ func decide(s State, at Situation, o Order) (Decision, *Rejection) {
 		return decideAnnounceVersion(s, c)
 	case SetClusterVersion:
 		return decideSetClusterVersion(s, at.Ledger, c)
+	case ConfigureNamespace:
+		return decideConfigure(s, at.Ledger, c)
+	case ApplySettings:
+		return decideApplySettings(s, at.Ledger, c)
+	case TrimHistory:
+		return decideTrim(s, at.Ledger, c)
 	}
 	return Decision{}, reject(CodeUnknownCommand, "command %T is not known to this version", o.Command)
 }

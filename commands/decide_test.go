@@ -54,7 +54,7 @@ func (l *ledger) order(o commands.Order) ([]event.Event, commands.Answer, *comma
 	l.now++
 	view := projections.NewView(rows, l.head)
 	d, rejection := commands.Decide(view, commands.Situation{
-		Ledger: l.name, Now: l.now, Asked: l.now, ReadBytes: event.TxnReadBytesMax,
+		Ledger: l.name, Now: l.now, Asked: l.now, ReadBytes: event.TxnReadBytesMax, Usage: l.usage(),
 		Past: func(r event.Revision) commands.State { return view.At(r) },
 	}, o)
 	if rejection != nil {
@@ -78,6 +78,14 @@ func (l *ledger) order(o commands.Order) ([]event.Event, commands.Answer, *comma
 	}
 	d.Answer.Resolve(commit)
 	return events, d.Answer, nil
+}
+
+// usage counts what is there.
+func (l *ledger) usage() (u event.Usage) {
+	for e := range l.view(0).Keys("") {
+		u.Keys, u.Bytes = u.Keys+1, u.Bytes+uint64(len(e.Key)+len(e.Value))
+	}
+	return u
 }
 
 // view is the state at a revision; zero means the newest.
@@ -260,6 +268,12 @@ func showRows(l *ledger, d *datadriven.TestData) string {
 	if r := v.Restored(); r.Cluster != "" {
 		fmt.Fprintf(&b, "restored to cluster %s, skipped %d\n", r.Cluster, r.Skipped)
 	}
+	if s := v.Settings(); s.Configured > 0 {
+		fmt.Fprintf(&b, "settings %+v\n", s)
+	}
+	if v.Level() != event.LevelNormal || v.Floor() > 0 {
+		fmt.Fprintf(&b, "level %s floor %d\n", v.Level(), v.Floor())
+	}
 	for n := range v.Namespaces() {
 		fmt.Fprintf(&b, "namespace %s group %d @%d\n", n.Name, n.Group, n.Revision)
 	}
@@ -338,6 +352,22 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 		}
 	case "set-version":
 		return commands.SetClusterVersion{Version: uint32(number(t, d.CmdArgs, "to"))}
+	case "configure":
+		return configure(t, d.CmdArgs)
+	case "apply":
+		c := configure(t, d.CmdArgs)
+		at := func(n *uint64) uint64 {
+			if n == nil {
+				return 0
+			}
+			return *n
+		}
+		return commands.ApplySettings{
+			Namespace: c.Namespace, Keys: at(c.Keys), Bytes: at(c.Bytes), Revisions: at(c.Revisions),
+			Configured: event.Revision(number(t, d.CmdArgs, "configured")),
+		}
+	case "trim":
+		return commands.TrimHistory{To: event.Revision(number(t, d.CmdArgs, "to"))}
 	case "remove-member":
 		return commands.RemoveMember{Name: argument(d.CmdArgs, 0)}
 	}
@@ -360,6 +390,30 @@ func parseExpire(t *testing.T, args []datadriven.CmdArg) commands.Expire {
 			}
 			c.Leases = append(c.Leases, commands.Lease{Key: key, Revision: event.Revision(n)})
 		}
+	}
+	return c
+}
+
+func configure(t *testing.T, args []datadriven.CmdArg) commands.ConfigureNamespace {
+	t.Helper()
+	optional := func(name string) *uint64 {
+		if _, ok := value(args, name); !ok {
+			return nil
+		}
+		n := number(t, args, name)
+		return &n
+	}
+	c := commands.ConfigureNamespace{
+		Namespace: argument(args, 0), Group: number(t, args, "group"),
+		Keys: optional("keys"), Bytes: optional("bytes"), Revisions: optional("revisions"),
+	}
+	if age, ok := value(args, "age"); ok {
+		d, err := time.ParseDuration(age)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := event.Time(d)
+		c.Age = &at
 	}
 	return c
 }

@@ -33,6 +33,8 @@ const (
 	CodeInvalidTTL     Code = "invalid-ttl"
 	CodeUnknownSession Code = "unknown-session"
 	CodeStaleEpoch     Code = "stale-epoch"
+	CodeQuotaExceeded  Code = "quota-exceeded"
+	CodeHistoryTrimmed Code = "history-trimmed"
 )
 
 // Rejection is a refusal. It is a value and not a fault: every replica comes to the same one, nothing is written,

@@ -38,9 +38,12 @@ func decideOnce(s State, at Situation, o Order) (Decision, *Rejection) {
 		if !bytes.Equal(done.Fingerprint, own) {
 			return Decision{}, reject(CodeRequestKeyReused, "idempotency key %q was used for another request, which made revision %d: take a new key for each change", o.Key, done.Commit)
 		}
+		if r := kept(s, done.First-1, "the answer to this repeat"); r != nil {
+			return Decision{}, r
+		}
 		return decideAgain(at, done, o.Command)
 	}
-	d, r := decide(s, at, o)
+	d, r := decideWithin(s, at, o)
 	if r == nil && len(d.Events) > 0 && d.Skip == 0 { // the state before a jump of revisions has no number of its own
 		d.Request = &event.Request{Key: o.Key, Fingerprint: own, Version: o.Version}
 	}

@@ -40,6 +40,13 @@ type State interface {
 	LastReplica() uint64
 	// Restored says what the last restore of this ledger did; it is zero where there was none.
 	Restored() event.Restored
+	// Settings are what the namespace keeps to, and Level how close to its quotas it said that it is. Wish is what a
+	// namespace was asked to keep to; it is known in the ledger of event.System only.
+	Settings() event.Settings
+	Level() event.Level
+	Wish(namespace string) (event.Settings, bool)
+	// Floor is the oldest revision whose state Situation.Past may be asked for.
+	Floor() event.Revision
 	// ClusterVersion is the version of the decisions that commands may be written for; only in the ledger of
 	// event.System.
 	ClusterVersion() uint32

@@ -192,10 +192,13 @@ func checkSince(s State, at Situation, c PutTree) *Rejection {
 	return nil
 }
 
-// stateThen is the state at an earlier revision. What can no longer be read is to be refused here.
+// stateThen is the state at an earlier revision. What can no longer be read is refused.
 func stateThen(s State, at Situation, r event.Revision) (State, *Rejection) {
 	if r > s.Head() {
 		return nil, reject(CodeConditionFailed, "revision %d does not exist yet; the last one is %d", r, s.Head())
+	}
+	if r := kept(s, r, "the condition that nothing has changed"); r != nil {
+		return nil, r
 	}
 	return at.Past(r), nil
 }

@@ -37,6 +37,8 @@ func Validate(c Command) *Rejection {
 		return validateMember(c)
 	case CreateNamespace:
 		return validateNamespace(c.Namespace)
+	case ConfigureNamespace:
+		return validateConfigure(c)
 	}
 	return nil
 }

@@ -67,9 +67,6 @@ type TimekeeperData struct {
 	Previous  uint64 `json:"previous,omitempty"`
 }
 
-// FormatDuration gives a duration in the one form that is used outside, such as "1m30s".
-func FormatDuration(d event.Time) string { return time.Duration(d).String() }
-
 // FormatTTL gives a TTL; the empty string for none.
 func FormatTTL(d event.Time) string {
 	if d == 0 {
@@ -248,6 +245,12 @@ func data(e event.Event) any {
 		}
 	case event.NamespaceCreated:
 		return NamespaceData{Namespace: b.Namespace, Group: b.Group}
+	case event.NamespaceConfigured:
+		return configuredData(b)
+	case event.NamespaceUsage:
+		return UsageData{Namespace: b.Namespace, Keys: b.Keys, Bytes: b.Bytes, Quotas: Quotas{Keys: b.KeysMax, Bytes: b.BytesMax}, Level: b.Level.String()}
+	case event.NamespaceTrimmed:
+		return TrimData{Namespace: b.Namespace, KeptFrom: uint64(b.KeptFrom), Previous: uint64(b.Previous)}
 	case event.MemberAdded:
 		return MemberData{Name: b.Name, Replica: b.Replica, Raft: b.Address, Voter: b.Voter, Version: b.Version}
 	case event.MemberPromoted:

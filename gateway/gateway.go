@@ -31,7 +31,7 @@ type Backend interface {
 	// View runs fn on the state of a namespace. What fn gets is valid until it returns.
 	View(ctx context.Context, namespace string, o ReadOptions, fn func(View) error) error
 	// History gives the events of one key or one instance, by its subject, newest first; see History. A subject that has
-	// no history of its own is ErrNoHistory, with what is wrong.
+	// no history of its own is ErrNoHistory, with what is wrong. It goes back to the first event, whatever states are kept.
 	History(ctx context.Context, namespace string, o ReadOptions, subject string, limit int) (History, error)
 	// Follow reads a namespace's events from a revision on (0 and 1: from the first), then goes on live. Zero
 	// waiting costs zero work. Close it after use.
@@ -118,6 +118,8 @@ type View struct {
 	projections.View
 	// Staleness is how long ago the state was last known to be current; zero for a linearizable read.
 	Staleness time.Duration
+	// Usage is how much the newest state holds, also where an older one is shown.
+	Usage event.Usage
 }
 
 // History is what happened to one thing.
@@ -126,8 +128,8 @@ type History struct {
 	Events []event.Event
 	// Head is the state that was looked back from.
 	Head event.Revision
-	// More tells that there are older ones.
-	More bool
+	// Next is the revision to look back from for older ones, where there may be some; zero otherwise.
+	Next event.Revision
 	// Staleness is as in View.
 	Staleness time.Duration
 }
@@ -175,4 +177,15 @@ type RevisionError struct {
 // Error implements error.
 func (e RevisionError) Error() string {
 	return fmt.Sprintf("revision %d does not exist yet; the last one is %d", e.Asked, e.Head)
+}
+
+// TrimmedError says that a read asked for a state that is no longer kept.
+type TrimmedError struct {
+	Asked, KeptFrom event.Revision
+	Time            event.Time // of the oldest revision whose state is kept
+}
+
+// Error implements error.
+func (e TrimmedError) Error() string {
+	return fmt.Sprintf("the state at revision %d is no longer kept; the oldest that is kept is that of revision %d, from %s", e.Asked, e.KeptFrom, FormatTime(e.Time))
 }

@@ -25,6 +25,9 @@ type Problem struct {
 	// Line and Column are where a document is not one, from 1; zero for everything else.
 	Line   int `json:"line,omitempty" doc:"Of invalid-document: the line of the fault, from 1"`
 	Column int `json:"column,omitempty" doc:"Of invalid-document: its column in characters, from 1"`
+	// KeptFrom is, of history-trimmed, the oldest revision that can be read, and KeptFromTime its time.
+	KeptFrom     event.Revision `json:"kept_from,omitempty" doc:"Of history-trimmed: the oldest revision whose state is kept"`
+	KeptFromTime string         `json:"kept_from_time,omitempty" format:"date-time" doc:"Of history-trimmed: the time of that revision"`
 	// Request finds the fault in the server's log.
 	Request string `json:"request,omitempty" doc:"Of internal: what to look for in the server's log"`
 	// RetryAfter is in how many seconds to try again; zero where that would not help.
@@ -99,6 +102,9 @@ var meanings = map[commands.Code]meaning{
 	commands.CodeUnknownSession: {409, "The session does not exist", 0},
 	commands.CodeStaleEpoch:     {409, "Another server keeps the time by now", 0},
 
+	commands.CodeQuotaExceeded:  {507, "The namespace would hold more than its quota", 0},
+	commands.CodeHistoryTrimmed: {410, "The state of that time is no longer kept", 0},
+
 	CodeConflicting:       {400, "Two parts of the request contradict each other", 0},
 	CodeCrossOrigin:       {403, "Another site's page may not write", 0},
 	CodeDocumentConflict:  {409, "Two keys cannot stand in one document", 0},
@@ -153,6 +159,7 @@ func ProblemOf(err error) *Problem {
 		rejection *commands.Rejection
 		unknown   UnknownNamespaceError
 		revision  RevisionError
+		trimmed   TrimmedError
 	)
 	switch {
 	case errors.As(err, &p):
@@ -165,6 +172,11 @@ func ProblemOf(err error) *Problem {
 		return NewProblem(commands.CodeUnknownNamespace, "%s; PUT /v1/_system/namespaces/{name} makes one", unknown)
 	case errors.As(err, &revision):
 		return NewProblem(CodeInvalidRevision, "%s", revision)
+	}
+	if errors.As(err, &trimmed) {
+		p = NewProblem(commands.CodeHistoryTrimmed, "%s; what happened before is in the ledger: /events and /history", trimmed)
+		p.KeptFrom, p.KeptFromTime = trimmed.KeptFrom, FormatTime(trimmed.Time)
+		return p
 	}
 	for _, c := range conditions {
 		if errors.Is(err, c.err) {

@@ -59,6 +59,10 @@ type Config struct {
 	ScrubBytes int
 	ScrubEvery time.Duration
 	Damaged    func(Damage)
+	// TrimBytes is how many bytes of rows are read in a second at most to find versions that may go; zero means
+	// DefaultTrimBytes, less than zero that none go. TrimEvery is how often it is looked; zero means DefaultTrimEvery.
+	TrimBytes int
+	TrimEvery time.Duration
 	// SnapshotEntries is after how many entries Raft's log is compacted, and CompactionOverhead how many of them are
 	// kept for replicas that lag a little. Zero means the default of each.
 	SnapshotEntries, CompactionOverhead uint64
@@ -177,6 +181,7 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 		}
 	}
 	l.wg.Go(func() { newScrubber(l, c).run(ctx) })
+	l.wg.Go(func() { newTrimmer(l, c).run(ctx) })
 	return nil
 }
 
@@ -425,62 +430,25 @@ func (l *Log) View(group uint64, ledger string, at func(*store.DB, store.Ledger)
 		return err
 	}
 	return g.machine.Read(func(db *store.DB) (err error) {
-		// The head is taken before the rows are opened: versions up to it stay as they are.
-		end, ok := g.machine.Ledger(ledger)
+		// The head is taken before the rows are opened: versions up to it stay as they are, and what is pinned stays.
+		end, release, ok := g.machine.Pin(ledger)
 		if !ok {
 			return fmt.Errorf("%w: %q on group %d", ErrNoLedger, ledger, group)
 		}
+		defer release()
 		revision := end.Head.Revision
 		if at != nil {
 			if revision, err = at(db, end); err != nil {
 				return err
 			}
 		}
+		if err := machine.Allow(db, end, revision); err != nil {
+			return err
+		}
 		rows := db.Rows(end.ID, revision)
 		defer func() { err = errors.Join(err, rows.Close()) }()
 		return fn(rows, revision)
 	})
-}
-
-// What one call of History gives and looks at: a value may be large, and so may a commit.
-const (
-	historyBytesMax = 8 << 20
-	historyScanMax  = 2 * event.CommitEventsMax
-	historyLook     = 1024 // events between two looks at whether somebody still waits
-)
-
-// History gives the events of a subject that changed a row, newest first: those of commits up to a revision, at most
-// limit of them, fewer where they are large or finding them costs much, but at least one where there is one. More tells
-// that there are others, further back.
-func (l *Log) History(ctx context.Context, group uint64, ledger, subject string, t store.Table, key []byte, upTo event.Revision, limit int) (events []event.Event, more bool, err error) {
-	g, err := l.group(group)
-	if err != nil {
-		return nil, false, err
-	}
-	err = g.machine.Read(func(db *store.DB) error {
-		end, ok := g.machine.Ledger(ledger)
-		if !ok {
-			return fmt.Errorf("%w: %q on group %d", ErrNoLedger, ledger, group)
-		}
-		scanned, size := 0, 0
-		for commit := range db.Touches(end.ID, t, key, min(upTo, end.Head.Revision)) {
-			if len(events) >= limit || len(events) > 0 && (scanned >= historyScanMax || size >= historyBytesMax) {
-				more = true
-				return nil
-			}
-			for e := range db.Commit(end.ID, commit) {
-				if scanned++; scanned%historyLook == 0 && ctx.Err() != nil {
-					return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
-				}
-				if e.Body.Subject() == subject {
-					events, size = append(events, e), size+approximateBytes(e)
-					break // a commit writes a thing once
-				}
-			}
-		}
-		return nil
-	})
-	return events, more, err
 }
 
 // Follow reads a ledger's events from a revision on and goes on live.

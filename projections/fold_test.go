@@ -103,6 +103,24 @@ func parse(t *testing.T, line string) event.Event {
 		e.Body = event.NamespaceOpened{Namespace: words[2], Cluster: "c1", Groups: 3}
 	case "create":
 		e.Body = event.NamespaceCreated{Namespace: words[2], Group: 2}
+	case "configure":
+		c := event.NamespaceConfigured{Namespace: words[2]}
+		if _, err := fmt.Sscanf(words[3], "keys=%d,bytes=%d,age=%d,revisions=%d,configured=%d", &c.Keys, &c.Bytes, &c.Age, &c.Revisions, &c.Configured); err != nil {
+			t.Fatal(err)
+		}
+		e.Body = c
+	case "usage":
+		e.Body = event.NamespaceUsage{Namespace: words[2], Level: map[string]event.Level{"normal": 0, "warning": 1}[words[3]]}
+	case "trim":
+		trimmed := event.NamespaceTrimmed{Namespace: words[2]}
+		if _, err := fmt.Sscanf(words[3], "to=%d", &trimmed.KeptFrom); err != nil {
+			t.Fatal(err)
+		}
+		e.Body = trimmed
+		e.Time += 3 * event.RequestKept // long after what was before
+	case "request": // a key that is set by a request of that name
+		e.Body = event.KeySet{Key: words[2], Value: []byte{}, Version: 1}
+		e.Request = &event.Request{Key: words[2], Fingerprint: []byte{0xab}, Version: 2}
 	default:
 		t.Fatalf("unknown event %q", line)
 	}
@@ -118,7 +136,11 @@ func TestFoldInAnyBatches(t *testing.T) {
 			commit := event.Revision(len(events) + size)
 			for range size {
 				r := event.Revision(len(events) + 1)
-				events = append(events, event.Event{Revision: r, Commit: commit, Time: event.Time(r), Body: randomBody(t)})
+				e := event.Event{Revision: r, Commit: commit, Time: event.Time(r) * event.RequestKept / 10, Body: randomBody(t)}
+				if n := rapid.IntRange(0, 8).Draw(t, "request"); n > 0 {
+					e.Request = &event.Request{Key: fmt.Sprint(n), Fingerprint: []byte{1}}
+				}
+				events = append(events, e)
 			}
 		}
 		whole, cut := open(t), open(t)
@@ -136,7 +158,9 @@ func TestFoldInAnyBatches(t *testing.T) {
 
 func randomBody(t *rapid.T) event.Body {
 	name := rapid.SampledFrom([]string{"a", "b", "a/b"}).Draw(t, "name")
-	switch rapid.IntRange(0, 3).Draw(t, "kind") {
+	switch rapid.IntRange(0, 4).Draw(t, "kind") {
+	case 4:
+		return event.NamespaceTrimmed{Namespace: "n", KeptFrom: 1}
 	case 0:
 		return event.KeyDeleted{Key: name}
 	case 1:

@@ -44,16 +44,36 @@ func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request
 		return commands.Answer{}, err
 	}
 	answer, err := s.submit(ctx, group, namespace, r)
-	if create, ok := r.Command.(commands.CreateNamespace); ok && err == nil {
-		// Whoever has the answer may use the namespace: so it is opened before the answer goes out.
-		err = s.openNamespace(ctx, event.Namespace{
-			Name: create.Namespace, Group: answer.Results[0].Group, Revision: answer.Revision,
-		})
+	if err == nil {
+		err = s.carryOut(ctx, r.Command, answer)
 	}
 	if err == nil && changesNames(r.Command) {
 		s.awaitNames(ctx, namespace, answer.Revision)
 	}
 	return answer, err
+}
+
+// carryOut does in a namespace's own ledger what was decided in _system's, before the answer goes out: whoever has it may
+// use the namespace, within the quotas that were asked for.
+func (s *Server) carryOut(ctx context.Context, c commands.Command, a commands.Answer) error {
+	switch c := c.(type) {
+	case commands.CreateNamespace:
+		return s.openNamespace(ctx, event.Namespace{Name: c.Namespace, Group: a.Results[0].Group, Revision: a.Revision})
+	case commands.ConfigureNamespace:
+		var n event.Namespace
+		err := s.stale(event.System, func(v gateway.View) error {
+			n, _ = v.Namespace(c.Namespace) // what was decided was applied here, or there would be no answer
+			return nil
+		})
+		if err == nil {
+			err = s.openNamespace(ctx, n)
+		}
+		if err != nil {
+			return err
+		}
+		return s.applySettings(ctx, n)
+	}
+	return nil
 }
 
 // prepare refuses what need not be decided, and gives the group that decides, and the request as it is to be decided.
@@ -100,28 +120,42 @@ func (s *Server) propose(ctx context.Context, group uint64, ledger string, r gat
 func (s *Server) View(ctx context.Context, namespace string, o gateway.ReadOptions, fn func(gateway.View) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
 	defer cancel()
-	group, err := s.find(ctx, namespace, o.Stale)
+	group, staleness, o, err := s.reach(ctx, namespace, o)
 	if err != nil {
 		return err
 	}
-	var staleness time.Duration
+	v := gateway.View{Staleness: staleness}
+	at := func(db *store.DB, l store.Ledger) (event.Revision, error) {
+		v.Usage = usageOf(l.Head.Live)
+		return choose(db, l, o)
+	}
+	err = s.log.View(group, namespace, at, func(rows store.Reader, revision event.Revision) error {
+		v.View = projections.NewView(rows, revision)
+		return fn(v)
+	})
+	return outside(err)
+}
+
+// reach returns when this server has what a reader wants to see, and gives the group that it is on, how stale it may be,
+// and what to read there.
+func (s *Server) reach(ctx context.Context, namespace string, o gateway.ReadOptions) (group uint64, staleness time.Duration, _ gateway.ReadOptions, err error) {
+	if group, err = s.find(ctx, namespace, o.Stale); err != nil {
+		return 0, 0, o, err
+	}
 	if o.Stale {
 		staleness = s.log.Staleness(group)
 	} else if !fault.Broken(fault.StaleReads) {
 		if err := s.log.Barrier(ctx, group); err != nil {
-			return outside(err)
+			return 0, 0, o, outside(err)
 		}
 	}
 	if err := s.await(ctx, group, namespace, o.MinRevision); err != nil {
-		return err
+		return 0, 0, o, err
 	}
 	if head, err := s.log.Head(group, namespace); fault.On && err == nil {
 		o = lookBack(head.Revision, o)
 	}
-	err = s.log.View(group, namespace, choose(o), func(rows store.Reader, revision event.Revision) error {
-		return fn(gateway.View{View: projections.NewView(rows, revision), Staleness: staleness})
-	})
-	return outside(err)
+	return group, staleness, o, nil
 }
 
 // stale runs fn on what this server has of a namespace, whatever the others do.
@@ -136,27 +170,21 @@ func (s *Server) stale(namespace string, fn func(gateway.View) error) error {
 }
 
 // choose gives the revision that a reader wants to see.
-func choose(o gateway.ReadOptions) func(*store.DB, store.Ledger) (event.Revision, error) {
+func choose(db *store.DB, l store.Ledger, o gateway.ReadOptions) (event.Revision, error) {
 	switch {
+	case o.At > l.Head.Revision:
+		return 0, gateway.RevisionError{Asked: o.At, Head: l.Head.Revision}
 	case o.At > 0:
-		return func(db *store.DB, l store.Ledger) (event.Revision, error) {
-			if o.At > l.Head.Revision {
-				return 0, gateway.RevisionError{Asked: o.At, Head: l.Head.Revision}
-			}
-			return db.Floor(l.ID, o.At) // behind a restore, revisions jump: what is shown must be one that exists
-		}
-	case !o.AtTime.IsZero():
-		return func(db *store.DB, l store.Ledger) (event.Revision, error) {
-			switch { // outside of what nanoseconds can count there are no events
-			case o.AtTime.Before(time.Unix(0, 0)):
-				return 0, nil
-			case o.AtTime.After(time.Unix(0, math.MaxInt64)):
-				return l.Head.Revision, nil
-			}
-			return db.RevisionAt(l.ID, l.Head.Revision, event.Time(o.AtTime.UnixNano()))
-		}
+		return db.Floor(l.ID, o.At) // behind a restore, revisions jump: what is shown must be one that exists
+	case o.AtTime.IsZero():
+		return l.Head.Revision, nil
+	// Outside of what nanoseconds can count there are no events.
+	case o.AtTime.Before(time.Unix(0, 0)):
+		return 0, nil
+	case o.AtTime.After(time.Unix(0, math.MaxInt64)):
+		return l.Head.Revision, nil
 	}
-	return nil
+	return db.RevisionAt(l.ID, l.Head.Revision, event.Time(o.AtTime.UnixNano()))
 }
 
 // await returns when this server has applied a revision of a ledger.
@@ -191,19 +219,18 @@ func (s *Server) History(ctx context.Context, namespace string, o gateway.ReadOp
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
 	defer cancel()
-	var h gateway.History
-	err = s.View(ctx, namespace, o, func(v gateway.View) error {
-		h.Head, h.Staleness = v.Head(), v.Staleness
-		return nil
-	})
+	group, staleness, o, err := s.reach(ctx, namespace, o)
 	if err != nil {
-		return h, err
+		return gateway.History{}, err
 	}
-	group, err := s.placement.group(namespace)
+	h := gateway.History{Staleness: staleness}
+	// The ledger goes further back than the states that are kept.
+	h.Head, err = s.log.Find(group, namespace, func(db *store.DB, l store.Ledger) (event.Revision, error) { return choose(db, l, o) })
 	if err != nil {
-		return h, err
+		return h, outside(err)
 	}
-	h.Events, h.More, err = s.log.History(ctx, group, namespace, subject, table, key, h.Head, limit)
+	found, err := s.log.History(ctx, group, namespace, subject, table, key, h.Head, limit)
+	h.Events, h.Next = found.Events, found.Next
 	return h, outside(err)
 }
 
@@ -240,6 +267,9 @@ func (follower) Close() {}
 func outside(err error) error {
 	if errors.Is(err, log.ErrTooLarge) {
 		return &commands.Rejection{Code: commands.CodeTooLarge, Message: err.Error()}
+	}
+	if trimmed, ok := errors.AsType[machine.TrimmedError](err); ok {
+		return gateway.TrimmedError{Asked: trimmed.Asked, KeptFrom: trimmed.Floor, Time: trimmed.Time}
 	}
 	for _, c := range []struct{ inner, outer error }{
 		{log.ErrUnavailable, gateway.ErrUnavailable},

@@ -58,6 +58,14 @@ type Config struct {
 	// ScrubEvery is the rest before each round through everything that is stored; default 10m.
 	ScrubEvery Duration `toml:"scrub-every"`
 
+	// RetentionRate is how many bytes a second are read at most, of the rows that this server stores, to delete the old
+	// versions that their namespace no longer keeps. Nil means the default, 4 MiB; zero means that none are deleted.
+	RetentionRate *Size `toml:"retention-rate"`
+	// RetentionEvery is how often it is looked whether namespaces may let old states go; default 1m.
+	RetentionEvery Duration `toml:"retention-every"`
+	// retentionGrace is for how long a state is kept whatever a namespace asks for.
+	retentionGrace time.Duration
+
 	Logger *slog.Logger `toml:"-"`
 	// Version is what the binary says of itself.
 	Version string `toml:"-"`
@@ -80,6 +88,9 @@ const (
 	DefaultBookmarkEvery  = 5 * time.Second
 	DefaultScrubRate      = log.DefaultScrubBytes
 	DefaultScrubEvery     = log.DefaultScrubEvery
+	DefaultRetentionRate  = log.DefaultTrimBytes
+	DefaultRetentionEvery = log.DefaultTrimEvery
+	retentionEveryMin     = 100 * time.Millisecond
 )
 
 const groupsMax = 64
@@ -123,6 +134,7 @@ func (c *Config) setDefaults(hostname string) {
 		{&c.Tick, DefaultTick},
 		{&c.BookmarkEvery, DefaultBookmarkEvery},
 		{&c.ScrubEvery, DefaultScrubEvery},
+		{&c.RetentionEvery, DefaultRetentionEvery},
 	} {
 		if *f.field == 0 {
 			*f.field = Duration(f.value)
@@ -134,6 +146,13 @@ func (c *Config) setDefaults(hostname string) {
 	if c.ScrubRate == nil {
 		rate := Size(DefaultScrubRate)
 		c.ScrubRate = &rate
+	}
+	if c.RetentionRate == nil {
+		rate := Size(DefaultRetentionRate)
+		c.RetentionRate = &rate
+	}
+	if c.retentionGrace == 0 {
+		c.retentionGrace = retentionGrace
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -184,13 +203,16 @@ func (c *Config) Check() error {
 	for _, d := range []struct {
 		flag  string
 		value Duration
-	}{{"request-timeout", c.RequestTimeout}, {"window-age", c.WindowAge}, {"bookmark-every", c.BookmarkEvery}, {"scrub-every", c.ScrubEvery}} {
+	}{{"request-timeout", c.RequestTimeout}, {"window-age", c.WindowAge}, {"bookmark-every", c.BookmarkEvery}, {"scrub-every", c.ScrubEvery}, {"retention-every", c.RetentionEvery}} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s %s: a length of time above zero", d.flag, time.Duration(d.value)))
 		}
 	}
 	if c.ScrubEvery > 0 && c.ScrubEvery < Duration(scrubEveryMin) {
 		errs = append(errs, fmt.Errorf("scrub-every %s: at least %s", time.Duration(c.ScrubEvery), scrubEveryMin))
+	}
+	if c.RetentionEvery > 0 && c.RetentionEvery < Duration(retentionEveryMin) {
+		errs = append(errs, fmt.Errorf("retention-every %s: at least %s", time.Duration(c.RetentionEvery), retentionEveryMin))
 	}
 	if c.WindowBytes < notify.WindowBytesMin {
 		errs = append(errs, fmt.Errorf("window-bytes %d: at least %d, so that the largest event fits", c.WindowBytes, notify.WindowBytesMin))
@@ -199,11 +221,16 @@ func (c *Config) Check() error {
 }
 
 // scrubBytes is ScrubRate as package log has it: there zero is the default, and less than zero means never.
-func (c *Config) scrubBytes() int {
-	if *c.ScrubRate == 0 {
+func (c *Config) scrubBytes() int { return rate(*c.ScrubRate) }
+
+// trimBytes is RetentionRate likewise.
+func (c *Config) trimBytes() int { return rate(*c.RetentionRate) }
+
+func rate(s Size) int {
+	if s == 0 {
 		return -1
 	}
-	return int(*c.ScrubRate)
+	return int(s)
 }
 
 // advertised is the address under which the other servers reach this one.

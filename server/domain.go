@@ -15,8 +15,10 @@ import (
 type Domain struct{}
 
 var (
-	_ machine.Domain = Domain{}
-	_ commands.State = projections.View{}
+	_ machine.Domain   = Domain{}
+	_ machine.Counter  = Domain{}
+	_ machine.Retainer = Domain{}
+	_ commands.State   = projections.View{}
 )
 
 // Decide implements machine.Domain.
@@ -30,7 +32,7 @@ func (Domain) Decide(rows store.Reader, at machine.Situation, body []byte) machi
 	}
 	view := projections.NewView(rows, at.Head)
 	decision, rejection := commands.Decide(view, commands.Situation{
-		Ledger: at.Ledger, Now: at.Now, Asked: at.Asked, ReadBytes: at.ReadBytes,
+		Ledger: at.Ledger, Now: at.Now, Asked: at.Asked, ReadBytes: at.ReadBytes, Usage: usageOf(at.Live),
 		Past: func(r event.Revision) commands.State { return view.At(r) },
 	}, order)
 	if rejection != nil {
@@ -63,4 +65,18 @@ func (Domain) Fold(rows store.Writer, e event.Event) {
 	if !forgets(e) {
 		projections.Fold(rows, e)
 	}
+}
+
+// Counted implements machine.Counter.
+func (Domain) Counted() store.Counted { return projections.Counted }
+
+func usageOf(l store.Live) event.Usage { return event.Usage{Keys: l.Rows, Bytes: l.Bytes} }
+
+// Floor implements machine.Retainer.
+func (Domain) Floor(rows store.Reader) event.Revision { return projections.Floor(rows) }
+
+// Trims implements machine.Retainer.
+func (Domain) Trims(e event.Event) (event.Revision, bool) {
+	trimmed, ok := e.Body.(event.NamespaceTrimmed)
+	return trimmed.KeptFrom, ok
 }

@@ -50,10 +50,10 @@ func TestHistory(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got = append(got, h.Events...); h.More {
+				if got = append(got, h.Events...); h.Next > 0 {
 					o.At = h.Events[len(h.Events)-1].Revision - 1
 				}
-				more = h.More
+				more = h.Next > 0
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Fatalf("%s at %d (-want +got):\n%s", subject, at, diff)
@@ -80,7 +80,7 @@ func TestHistoryOfLargeCommit(t *testing.T) {
 	}
 	for _, i := range []int{0, 599, keys - 1} {
 		h, err := s.History(t.Context(), event.Default, gateway.ReadOptions{}, fmt.Sprintf("kv.many.%04d", i), 10)
-		if err != nil || len(h.Events) != 2 || h.More {
+		if err != nil || len(h.Events) != 2 || h.Next > 0 {
 			t.Errorf("key %d: %+v, %v; want a put and a delete", i, h, err)
 		}
 	}
@@ -109,7 +109,7 @@ func TestHistoryOfLargeValues(t *testing.T) {
 		if size > 10<<20 {
 			t.Errorf("page %d holds %d bytes", pages, size)
 		}
-		seen, more = seen+len(h.Events), h.More
+		seen, more = seen+len(h.Events), h.Next > 0
 		o.At = h.Events[len(h.Events)-1].Revision - 1
 	}
 	if seen != versions || pages < 2 {

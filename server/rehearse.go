@@ -31,7 +31,7 @@ func (s *Server) Rehearse(ctx context.Context, namespace string, r gateway.Reque
 			return outside(err)
 		}
 		rehearsed, rejection := commands.Rehearse(v.View, commands.Situation{
-			Ledger: namespace, Now: max(asked, head.Time), Asked: asked, ReadBytes: machine.EntryReadBytesMax,
+			Ledger: namespace, Now: max(asked, head.Time), Asked: asked, ReadBytes: machine.EntryReadBytesMax, Usage: v.Usage,
 			Past: func(r event.Revision) commands.State { return v.At(r) },
 		}, order, r.Actor, r.Reason)
 		if rejection != nil {

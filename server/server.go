@@ -132,6 +132,7 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	s.ready.Store(true)
 	s.wg.Go(func() { s.compares.run(s.following) })
+	s.wg.Go(func() { s.keepRetention(s.following) })
 	return nil
 }
 
@@ -163,6 +164,7 @@ func (s *Server) startLog(ctx context.Context) (err error) {
 		Founders: s.identity.replicas(), Cluster: s.identity.Cluster, Transport: s.transport,
 		Base: s.unfinished() != nil, Tick: time.Duration(s.config.Tick), Logger: s.config.Logger,
 		ScrubBytes: s.config.scrubBytes(), ScrubEvery: time.Duration(s.config.ScrubEvery), Damaged: s.damaged,
+		TrimBytes: s.config.trimBytes(), TrimEvery: time.Duration(s.config.RetentionEvery),
 		Memory: s.witnesses.memory, Before: s.askWitnesses, Meet: s.encounter,
 	}, Domain{})
 	if err != nil {

@@ -108,6 +108,10 @@ var (
 	descCompared = prometheus.NewDesc("rollcall_state_compared_revision", "Last revision at which other servers had the same state.", []string{"namespace"}, nil)
 	descDiffers  = prometheus.NewDesc("rollcall_state_differs", "1 while another server has another state at the same revision.", []string{"namespace"}, nil)
 	descApart    = prometheus.NewDesc("rollcall_quarantined", "1 while the server does not answer because its state cannot be trusted.", nil, nil)
+	descKeys     = prometheus.NewDesc("rollcall_namespace_keys", "Keys that the namespace holds.", []string{"namespace"}, nil)
+	descBytes    = prometheus.NewDesc("rollcall_namespace_bytes", "Bytes of keys and values that the namespace holds.", []string{"namespace"}, nil)
+	descFloor    = prometheus.NewDesc("rollcall_namespace_kept_from", "Oldest revision whose state is kept; 0 where all are.", []string{"namespace"}, nil)
+	descTrimmed  = prometheus.NewDesc("rollcall_trimmed_versions_total", "Old versions of rows that this server, or the one that it got its state from, has deleted.", []string{"namespace"}, nil)
 	descCut      = prometheus.NewDesc("rollcall_dns_truncated_total", "DNS replies with the TC bit.", nil, nil)
 )
 
@@ -116,6 +120,8 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRevision, descNames, descLeader, descPushed, descLag, descResyncs, descClients, descQueries, descReplies, descDropped, descCut,
 		descCompared, descDiffers, descApart, descLeads, descElected, descLeases,
+		descCompared, descDiffers, descApart, descLeads, descElected,
+		descKeys, descBytes, descFloor, descTrimmed,
 	} {
 		to <- d
 	}
@@ -147,6 +153,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		if head, err := s.Head(namespace); err == nil {
 			gauge(descRevision, float64(head), namespace)
 		}
+		s.collectRetention(namespace, gauge, counter)
 		if view := s.names.Namespace([]byte(namespace)); view != nil {
 			gauge(descNames, float64(view.Revision()), namespace)
 		}

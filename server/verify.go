@@ -18,7 +18,9 @@ type VerifiedLedger struct {
 	Namespace string `json:"namespace"`
 	Events    uint64 `json:"events"`
 	Rows      uint64 `json:"rows"` // versions of rows
-	Root      string `json:"root"` // of the Merkle tree, in base64
+	// Trimmed is how many versions are no longer kept, as the namespace's settings have it.
+	Trimmed uint64 `json:"trimmed,omitempty"`
+	Root    string `json:"root"` // of the Merkle tree, in base64
 }
 
 // Verify holds the views in the data folder of a server that does not run against its ledgers. The error names the
@@ -65,7 +67,7 @@ func verify(ctx context.Context, data string) (ledgers []VerifiedLedger, err err
 			if err := placed.check(v.Ledger, group); err != nil {
 				return nil, err
 			}
-			ledgers = append(ledgers, VerifiedLedger{Namespace: v.Ledger, Events: v.Events, Rows: v.Rows, Root: v.Root})
+			ledgers = append(ledgers, VerifiedLedger{Namespace: v.Ledger, Events: v.Events, Rows: v.Rows, Trimmed: v.Trimmed, Root: v.Root})
 		}
 	}
 	return ledgers, nil

@@ -173,7 +173,7 @@ func (l *ledger) apply(e *event.Event) {
 	l.position = e.Revision
 	switch b := e.Body.(type) {
 	case event.TimekeeperClaimed:
-		l.claimed = e.Revision
+		l.claimed = e.Commit
 	case event.SessionCreated:
 		l.set(gateway.Lease{Session: b.ID}, e.Commit, b.TTL)
 	case event.SessionEnded:

@@ -25,7 +25,7 @@ type grammar struct {
 	Service   serviceCmd   `cmd:"" help:"Register and find the instances of services."`
 	Watch     watchCmd     `cmd:"" help:"Show changes as they happen."`
 	Log       logCmd       `cmd:"" help:"Show the ledger: what changed, when and why."`
-	Namespace namespaceCmd `cmd:"" help:"Make and list namespaces."`
+	Namespace namespaceCmd `cmd:"" help:"Make, list, show and configure namespaces."`
 	Members   membersCmd   `cmd:"" help:"The servers of the cluster: list, add, promote and remove them."`
 	Snapshot  snapshotCmd  `cmd:"" help:"Save, inspect and restore snapshots of a whole cluster."`
 	Verify    verifyCmd    `cmd:"" help:"Check a data folder: ledgers, hashes and views."`

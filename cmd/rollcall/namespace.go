@@ -5,8 +5,10 @@ import (
 )
 
 type namespaceCmd struct {
-	Create namespaceCreateCmd `cmd:"" help:"Make a namespace."`
-	List   namespaceListCmd   `cmd:"" help:"List the namespaces."`
+	Create    namespaceCreateCmd    `cmd:"" help:"Make a namespace."`
+	List      namespaceListCmd      `cmd:"" help:"List the namespaces."`
+	Show      namespaceShowCmd      `cmd:"" help:"Show what a namespace holds, and what it is to keep to."`
+	Configure namespaceConfigureCmd `cmd:"" help:"Set quotas, and how much of the past can be read."`
 }
 
 type namespaceCreateCmd struct {

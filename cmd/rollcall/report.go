@@ -69,6 +69,10 @@ func problemAdvice(p *client.Problem) string {
 		return "Make it with \"rollcall namespace create NAME\", or see \"rollcall namespace list\"."
 	case client.ErrConditionFailed:
 		return "Nothing was changed. Read it again and decide anew."
+	case client.ErrQuotaExceeded:
+		return "Nothing was changed. See \"rollcall namespace show NAME\"."
+	case client.ErrHistoryTrimmed:
+		return "What happened before is still in the ledger: \"rollcall log\", \"rollcall kv history KEY\"."
 	case client.ErrNoQuorum:
 		return "Nothing was changed. Most of the group's servers must be running; then try again."
 	}

@@ -41,6 +41,8 @@ type serveCmd struct {
 	BookmarkEvery  server.Duration `env:"ROLLCALL_BOOKMARK_EVERY" placeholder:"TIME" help:"How often quiet subscribers learn the revision; by default 5s."`
 	ScrubRate      *server.Size    `env:"ROLLCALL_SCRUB_RATE" placeholder:"SIZE" help:"How much of what is stored is read and checked again in a second, at most; by default 4MiB. 0: nothing is."`
 	ScrubEvery     server.Duration `env:"ROLLCALL_SCRUB_EVERY" placeholder:"TIME" help:"Rest before each round through everything that is stored; by default 10m."`
+	RetentionRate  *server.Size    `env:"ROLLCALL_RETENTION_RATE" placeholder:"SIZE" help:"How much of the stored rows is read in a second, at most, to delete old versions that namespaces no longer keep; by default 4MiB. 0: none are deleted."`
+	RetentionEvery server.Duration `env:"ROLLCALL_RETENTION_EVERY" placeholder:"TIME" help:"How often it is looked whether namespaces may let old states go; by default 1m."`
 	Insecure       *bool           `env:"ROLLCALL_INSECURE" help:"Allow listeners beyond loopback, though there is no TLS and there are no tokens."`
 
 	LogLevel  slog.Level `name:"log-level" env:"ROLLCALL_LOG_LEVEL" default:"WARN" help:"What to log: debug, info, warn or error."`
@@ -133,6 +135,8 @@ func (c serveCmd) config(stderr io.Writer) (server.Config, error) {
 	over(&config.BookmarkEvery, c.BookmarkEvery)
 	over(&config.ScrubRate, c.ScrubRate)
 	over(&config.ScrubEvery, c.ScrubEvery)
+	over(&config.RetentionRate, c.RetentionRate)
+	over(&config.RetentionEvery, c.RetentionEvery)
 	if c.Insecure != nil {
 		config.Insecure = *c.Insecure
 	}

@@ -106,6 +106,8 @@ func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
 		return fmt.Sprintf("open        namespace %s", plain(d.Namespace))
 	case "rollcall.namespace.create":
 		return fmt.Sprintf("create      namespace %s on group %d", plain(d.Namespace), d.Group)
+	case "rollcall.namespace.configure", "rollcall.namespace.usage", "rollcall.namespace.trim":
+		return settingsWords(e)
 	case "rollcall.namespace.restored":
 		return fmt.Sprintf("restore     namespace %s from a snapshot at #%d; revisions up to #%d are left out", plain(d.Namespace), d.From, d.SkippedTo)
 	}

@@ -20,7 +20,8 @@ func historyOperation() operation {
 		id: "history", method: http.MethodGet, path: "/v1/{namespace}/history", group: "events",
 		summary: "What happened to a key or an instance",
 		about: "Every event that touched it, deletes included, the newest first, each with who made it and why. `at` looks back from then: " +
-			"the next page is that of `at` = `next`. It is found by an index, however long the ledger is. A page may end before `limit`, where the values are large. For wildcards, replay `/events?subject=`.",
+			"the next page is that of `at` = `next`. It is found by an index, however long the ledger is, down to where states are kept from; further back the ledger is read. " +
+			"A page may end before `limit`, where the values are large, and where much was read it may be empty and still have a `next`. For wildcards, replay `/events?subject=`.",
 		query: []parameter{
 			{name: "subject", kind: text, required: true, description: "kv.… for a key, service.{service}.{id} for an instance, as the events have it"},
 			{name: "limit", kind: number, description: "At most so many events, from 1 to 1000; 100 unless told otherwise"},
@@ -60,9 +61,7 @@ func getHistory(c *call) error {
 	for i, e := range h.Events {
 		out.Events[i] = gateway.NewCloudEvent(c.api.Backend.Cluster(), c.namespace, e)
 	}
-	if n := len(h.Events); h.More && n > 0 {
-		out.Next = h.Events[n-1].Revision - 1
-	}
+	out.Next = h.Next
 	c.shows(h.Head)
 	if o.Stale {
 		c.set(headerStaleness, strconv.FormatInt(h.Staleness.Milliseconds(), 10))

@@ -141,8 +141,9 @@ var (
 	everyWrite = []commands.Code{
 		commands.CodeBusy, gateway.CodeOutcomeUnknown, gateway.CodeReservedNamespace, gateway.CodeCrossOrigin,
 		gateway.CodeInvalidHeader, commands.CodeInvalidRequestKey, commands.CodeRequestKeyReused, gateway.CodeVersionNotReached,
+		commands.CodeHistoryTrimmed, commands.CodeQuotaExceeded,
 	}
-	everyRead = []commands.Code{gateway.CodeInvalidRevision, gateway.CodeRevisionNotSeen}
+	everyRead = []commands.Code{gateway.CodeInvalidRevision, gateway.CodeRevisionNotSeen, commands.CodeHistoryTrimmed}
 )
 
 func optional(b *body) *body {

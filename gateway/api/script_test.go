@@ -31,6 +31,7 @@ import (
 //	request [show=(Header,…)]   the request as it is sent; {{x*N}} stands for N times x
 //	advance D                   moves the clock
 //	fault NAME[=VALUE]…         what goes wrong from now on; none mends everything
+//	trim NAMESPACE to=REVISION  has states no longer be kept
 //	commands                    how many commands were decided since the last time
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "../../testdata/http", func(t *testing.T, path string) {
@@ -52,6 +53,8 @@ func TestScripts(t *testing.T) {
 			case "fault":
 				s.backend.SetFaults(faults(t, d))
 				return ""
+			case "trim":
+				return s.trim(t, d)
 			case "commands":
 				before := s.decided
 				s.decided = s.backend.Submitted()
@@ -61,6 +64,18 @@ func TestScripts(t *testing.T) {
 			return ""
 		})
 	})
+}
+
+// trim has a namespace no longer keep the states before a revision, as its group's leader does.
+func (s *script) trim(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
+	var to uint64
+	d.ScanArgs(t, "to", &to)
+	_, err := s.backend.Submit(t.Context(), d.CmdArgs[0].Key, gateway.Request{Command: commands.TrimHistory{To: event.Revision(to)}})
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	return ""
 }
 
 type script struct {

@@ -281,7 +281,7 @@ func (c *call) renew(lease gateway.Lease, gone func() error) error {
 	if head, err := c.api.Backend.Head(c.namespace); err == nil {
 		c.shows(head)
 	}
-	return c.json(http.StatusOK, renewed{TTL: ttl.String()})
+	return c.json(http.StatusOK, renewed{TTL: gateway.FormatDuration(event.Time(ttl))})
 }
 
 func endSession(c *call) error {

@@ -158,13 +158,14 @@ func (b *Backend) History(ctx context.Context, namespace string, o gateway.ReadO
 	} else if !ok {
 		return h, fmt.Errorf("%w: %q", gateway.ErrNoHistory, subject)
 	}
-	err = b.View(ctx, namespace, o, func(v gateway.View) error { // the lock is held
+	err = b.view(ctx, namespace, o, false, func(v gateway.View) error { // the lock is held
 		h.Head, h.Staleness = v.Head(), v.Staleness
 		for _, e := range slices.Backward(b.ledgers[namespace].events[:h.Head]) {
 			if e.Commit > h.Head || e.Body.Subject() != subject {
 				continue
 			}
-			if h.More = len(h.Events) == limit; h.More {
+			if len(h.Events) == limit {
+				h.Next = h.Events[limit-1].Revision - 1
 				return nil
 			}
 			h.Events = append(h.Events, e)
@@ -243,15 +244,20 @@ func (b *Backend) situation(namespace string) (projections.View, commands.Situat
 	asked := event.Time(b.now.UnixNano())
 	view := projections.NewView(l.at(l.head()), l.head())
 	return view, commands.Situation{
-		Ledger: namespace, Now: max(asked, l.time()), Asked: asked, ReadBytes: event.TxnReadBytesMax,
+		Ledger: namespace, Now: max(asked, l.time()), Asked: asked, ReadBytes: event.TxnReadBytesMax, Usage: l.usage(),
 		Past: func(r event.Revision) commands.State { return view.At(r) },
 	}
 }
 
 func (b *Backend) submit(namespace string, r gateway.Request) (commands.Answer, error) {
 	b.submitted++
-	if _, ok := r.Command.(commands.CreateNamespace); ok && namespace == event.System {
-		return b.create(r)
+	if namespace == event.System {
+		switch c := r.Command.(type) {
+		case commands.CreateNamespace:
+			return b.create(r)
+		case commands.ConfigureNamespace:
+			return b.configure(r, c.Namespace)
+		}
 	}
 	return b.decide(namespace, r)
 }
@@ -262,10 +268,29 @@ func (b *Backend) create(r gateway.Request) (commands.Answer, error) {
 	if err != nil {
 		return answer, err
 	}
-	name := r.Command.(commands.CreateNamespace).Namespace
+	b.open(r.Command.(commands.CreateNamespace).Namespace, answer.Revision)
+	return answer, nil
+}
+
+func (b *Backend) open(name string, placed event.Revision) {
 	if b.ledgers[name] == nil {
 		b.ledgers[name] = newLedger()
-		b.mustDecide(name, commands.OpenNamespace{Namespace: name, Cluster: b.cluster, Placed: answer.Revision})
+		b.mustDecide(name, commands.OpenNamespace{Namespace: name, Cluster: b.cluster, Placed: placed})
+	}
+}
+
+// configure also carries the settings into the namespace's ledger.
+func (b *Backend) configure(r gateway.Request, name string) (commands.Answer, error) {
+	answer, err := b.decide(event.System, r)
+	if err != nil {
+		return answer, err
+	}
+	b.open(name, answer.Revision)
+	view, _ := b.situation(event.System)
+	if wish, ok := view.Wish(name); ok {
+		b.mustDecide(name, commands.ApplySettings{
+			Namespace: name, Keys: wish.Keys, Bytes: wish.Bytes, Age: wish.Age, Revisions: wish.Revisions, Configured: wish.Configured,
+		})
 	}
 	return answer, nil
 }
@@ -305,6 +330,11 @@ func (b *Backend) decide(namespace string, r gateway.Request) (commands.Answer, 
 
 // View implements gateway.Backend.
 func (b *Backend) View(ctx context.Context, namespace string, o gateway.ReadOptions, fn func(gateway.View) error) error {
+	return b.view(ctx, namespace, o, true, fn)
+}
+
+// view runs fn on a state, where keep says so only on one that is kept.
+func (b *Backend) view(ctx context.Context, namespace string, o gateway.ReadOptions, keep bool, fn func(gateway.View) error) error {
 	if err := b.await(ctx, namespace, o); err != nil {
 		return err
 	}
@@ -323,7 +353,10 @@ func (b *Backend) View(ctx context.Context, namespace string, o gateway.ReadOpti
 	case !o.AtTime.IsZero():
 		revision = l.revisionAt(event.Time(o.AtTime.UnixNano()))
 	}
-	v := gateway.View{View: projections.NewView(l.at(revision), revision)}
+	if floor := projections.Floor(l.at(l.head())); keep && revision < floor {
+		return gateway.TrimmedError{Asked: revision, KeptFrom: floor, Time: l.events[floor-1].Time}
+	}
+	v := gateway.View{View: projections.NewView(l.at(revision), revision), Usage: l.usage()}
 	if o.Stale {
 		v.Staleness = b.faults.Staleness
 	}

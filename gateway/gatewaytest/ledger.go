@@ -49,6 +49,14 @@ func (l *ledger) revisionAt(t event.Time) event.Revision {
 	return event.Revision(sort.Search(len(l.events), func(i int) bool { return l.events[i].Time > t }))
 }
 
+// usage counts what there is.
+func (l *ledger) usage() (u event.Usage) {
+	for key, row := range l.at(l.head()).Scan(projections.Counted.Table, nil, nil) {
+		u.Keys, u.Bytes = u.Keys+1, u.Bytes+uint64(projections.Counted.Size(key, row))
+	}
+	return u
+}
+
 func (l *ledger) at(r event.Revision) rows { return rows{ledger: l, revision: r} }
 
 // commit records events and folds them.

@@ -137,6 +137,12 @@ func decodeBody(k Kind, raw []byte) (Body, error) {
 		return unmarshal[NamespaceOpened](raw)
 	case KindNamespaceCreated:
 		return unmarshal[NamespaceCreated](raw)
+	case KindNamespaceConfigured:
+		return unmarshal[NamespaceConfigured](raw)
+	case KindNamespaceUsage:
+		return unmarshal[NamespaceUsage](raw)
+	case KindNamespaceTrimmed:
+		return unmarshal[NamespaceTrimmed](raw)
 	case KindMemberAdded:
 		return unmarshal[MemberAdded](raw)
 	case KindMemberPromoted:

@@ -64,8 +64,11 @@ const (
 	KindSessionExpired    Kind = 302
 	KindTimekeeperClaimed Kind = 310
 
-	KindNamespaceOpened  Kind = 900
-	KindNamespaceCreated Kind = 901
+	KindNamespaceOpened     Kind = 900
+	KindNamespaceCreated    Kind = 901
+	KindNamespaceConfigured Kind = 902
+	KindNamespaceUsage      Kind = 903
+	KindNamespaceTrimmed    Kind = 904
 
 	KindMemberAdded       Kind = 920
 	KindMemberPromoted    Kind = 921

@@ -67,6 +67,14 @@ func samples() map[string]event.Event {
 		"session-expired":               at(event.SessionExpired{ID: "17", Epoch: 12}),
 		"timekeeper-claimed":            at(event.TimekeeperClaimed{Namespace: "blue", Server: "a", Previous: 12}),
 		"request":                       requested(at(event.KeyDeleted{Key: "app/db/url", Previous: 41})),
+		"namespace-configured": at(event.NamespaceConfigured{
+			Namespace: "blue", Keys: 1000, Bytes: 1 << 30, Age: 720 * 3600 * 1e9, Revisions: 10_000, Configured: 40,
+		}),
+		"namespace-configured-least": {Revision: 3, Commit: 3, Body: event.NamespaceConfigured{Namespace: "b"}},
+		"namespace-usage":            at(event.NamespaceUsage{Namespace: "blue", Keys: 800, Bytes: 7, KeysMax: 1000, BytesMax: 9, Level: event.LevelWarning}),
+		"namespace-usage-least":      {Revision: 3, Commit: 3, Body: event.NamespaceUsage{Namespace: "b"}},
+		"namespace-trimmed":          at(event.NamespaceTrimmed{Namespace: "blue", KeptFrom: 30, Previous: 20}),
+		"namespace-trimmed-least":    {Revision: 3, Commit: 3, Body: event.NamespaceTrimmed{Namespace: "b", KeptFrom: 2}},
 	}
 }
 

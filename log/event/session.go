@@ -76,7 +76,7 @@ func (SessionExpired) Type() string { return "rollcall.session.expire" }
 // Subject implements Body.
 func (e SessionExpired) Subject() string { return SessionSubject(e.ID) }
 
-// TimekeeperClaimed says that a server keeps the time of this ledger's leases from here on. The event's own revision is
+// TimekeeperClaimed says that a server keeps the time of this ledger's leases from here on. Its commit is
 // its epoch: what an earlier timekeeper finds expired is refused behind it.
 type TimekeeperClaimed struct {
 	Namespace string `cbor:"1,keyasint"`

@@ -109,7 +109,7 @@ func (a *applying) command(c Command, readBytes int) (Decision, event.Revision) 
 	now := max(c.Time, l.Head.Time)
 	rows := a.batch.Ledger(l.ID)
 	decision := a.machine.config.Domain.Decide(rows, Situation{
-		Ledger: c.Ledger, Head: l.Head.Revision, Now: now, Asked: c.Time, ReadBytes: readBytes,
+		Ledger: c.Ledger, Head: l.Head.Revision, Now: now, Asked: c.Time, Live: l.Head.Live, ReadBytes: readBytes,
 	}, c.Body)
 	if len(decision.Events) == 0 {
 		return decision, l.Head.Revision
@@ -134,8 +134,10 @@ func (a *applying) command(c Command, readBytes int) (Decision, event.Revision) 
 		a.append(l, e)
 		a.machine.config.Domain.Fold(rows, e)
 		t.events = append(t.events, e)
+		a.retain(l, e)
 	}
 	l.Head.Rows = l.Head.Rows.Plus(rows.Sum())
+	l.Head.Live = l.Head.Live.Plus(rows.Grown())
 	t.marks = append(t.marks, markOf(l.Head))
 	return decision, commit
 }

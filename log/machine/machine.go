@@ -34,6 +34,8 @@ type Situation struct {
 	Head   event.Revision // the ledger's last revision; zero while it is not open
 	Now    event.Time     // not before the ledger's last event
 	Asked  event.Time     // what the proposer's clock said
+	// Live is what the domain counts of the ledger's rows, after every command before this one.
+	Live store.Live
 	// ReadBytes is how much the command may read for its reply: what the commands before it in its entry have
 	// left. It depends on the entry alone, so it is the same on every replica.
 	ReadBytes int
@@ -82,6 +84,12 @@ type Machine struct {
 	published map[string]store.Ledger
 	recent    map[string]*recent // the newest commits, for Digest
 	applied   uint64
+	pins      map[string]pins // by ledger: from where on somebody reads; see Pin
+
+	// sweep is held for each step of a scrubbing through rows, and of trimming them.
+	sweep     sync.Mutex
+	trimChunk int                     // what a step of trimming reads
+	scrubs    map[*scrubbing]struct{} // those that read rows
 
 	// ledgers and nextID belong to the goroutine that applies.
 	ledgers map[string]*ledger
@@ -99,7 +107,10 @@ var _ sm.IOnDiskStateMachine = (*Machine)(nil)
 // New opens a machine's database, and makes it where there is none. It refuses a state that is older than what
 // this machine had synced (ErrStateLost).
 func New(c Config) (*Machine, error) {
-	m := &Machine{config: c}
+	m := &Machine{config: c, pins: map[string]pins{}, scrubs: map[*scrubbing]struct{}{}, trimChunk: trimChunkBytes}
+	if counter, ok := c.Domain.(Counter); ok {
+		m.config.Store.Counted = counter.Counted()
+	}
 	db, number, err := m.openCurrent()
 	if err != nil {
 		return nil, err
@@ -132,6 +143,11 @@ func (m *Machine) load(db *store.DB, number uint64) error {
 		f, err := audit.Load(l.Head.Leaves, func(leaf uint64) ([]byte, error) { return db.Hashes(l.ID, leaf) })
 		if err != nil {
 			return fmt.Errorf("load the Merkle tree of ledger %q: %w", l.Name, err)
+		}
+		if retainer, ok := m.config.Domain.(Retainer); ok {
+			if l.Head.Floor, err = floorOf(db, l.ID, retainer); err != nil {
+				return err
+			}
 		}
 		loaded[l.Name], published[l.Name] = &ledger{Ledger: l, frontier: f}, l
 		nextID = max(nextID, l.ID+1)

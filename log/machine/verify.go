@@ -23,10 +23,11 @@ type Opener interface {
 
 // Verified is what Verify found of a ledger that is as it should be.
 type Verified struct {
-	Ledger string
-	Events uint64
-	Rows   uint64 // versions of rows
-	Root   string // of the Merkle tree, in base64
+	Ledger  string
+	Events  uint64
+	Rows    uint64 // versions of rows
+	Trimmed uint64 // versions that are no longer kept, and need not be
+	Root    string // of the Merkle tree, in base64
 }
 
 // Verify holds the state of a machine that does not run against its ledgers: every event's bytes are canonical,
@@ -59,7 +60,7 @@ func Verify(ctx context.Context, c Config, scratch string) ([]Verified, error) {
 }
 
 func verifyLedger(ctx context.Context, db *store.DB, l store.Ledger, domain Domain, scratch string) (Verified, error) {
-	options := store.Options{}
+	options := store.Options{Counted: counted(domain)}
 	if scratch == "" {
 		options.FS = store.NewMemFS()
 	} else {
@@ -74,10 +75,13 @@ func verifyLedger(ctx context.Context, db *store.DB, l store.Ledger, domain Doma
 	if err == nil {
 		err = v.compareRows()
 	}
+	if err == nil {
+		err = v.compareLive()
+	}
 	if err = errors.Join(err, folded.Close()); err != nil {
 		return Verified{}, err
 	}
-	return Verified{Ledger: l.Name, Events: v.frontier.Size(), Rows: v.rows, Root: v.frontier.Root().String()}, nil
+	return Verified{Ledger: l.Name, Events: v.frontier.Size(), Rows: v.rows, Trimmed: v.trimmed.Rows, Root: v.frontier.Root().String()}, nil
 }
 
 // verifying reads one ledger from its start, and folds it anew into a database in memory.
@@ -88,7 +92,8 @@ type verifying struct {
 	folded   *store.DB
 	frontier audit.Frontier
 	rows     uint64
-	sum      store.Sum // of the rows that are kept
+	sum      store.Sum     // of the rows that are kept
+	trimmed  store.Trimmed // what of them is not there, as this finds it
 }
 
 func (v *verifying) events(ctx context.Context) error {
@@ -175,26 +180,69 @@ func (v *verifying) fold(commit []event.Event) error {
 	return errors.Join(b.Commit(), b.Close())
 }
 
-// compareRows walks the rows that are kept and those that were folded anew, side by side.
+// compareRows walks the rows that are kept and those that were folded anew, side by side. Of the latter those may be
+// missing that the ledger's floor lets go, if what was recorded of the trimming says that they went.
 func (v *verifying) compareRows() error {
+	recorded, err := v.db.Trimmed(v.ledger.ID)
+	if err != nil {
+		return err
+	}
+	may := store.Kept{}
+	if retainer, ok := v.domain.(Retainer); ok {
+		if may.Floor, err = floorOf(v.folded, v.ledger.ID, retainer); err != nil {
+			return err
+		}
+	}
 	next, stop := iter.Pull(v.folded.RowVersions(v.ledger.ID))
 	defer stop()
+	want, more := next()
 	for kept := range v.db.RowVersions(v.ledger.ID) {
-		want, ok := next()
-		if !ok {
+		for ; more && bytes.Compare(want.Key, kept.Key) < 0; want, more = next() {
+			if err := v.missing(&may, want); err != nil {
+				return err
+			}
+		}
+		if !more {
 			return fmt.Errorf("row %s: no event made it", kept)
 		}
 		if !bytes.Equal(kept.Key, want.Key) || !bytes.Equal(kept.Row, want.Row) {
 			return fmt.Errorf("row %s: the events fold into %s", kept, want)
 		}
+		may.Must(want)
 		v.rows++
 		v.sum = v.sum.Plus(kept.Sum())
+		want, more = next()
 	}
-	if want, ok := next(); ok {
-		return fmt.Errorf("row %s, which the events fold into, is missing", want)
+	for ; more; want, more = next() {
+		if err := v.missing(&may, want); err != nil {
+			return err
+		}
 	}
-	if v.sum != v.ledger.Head.Rows {
-		return fmt.Errorf("the head says that the sum of the rows is %s, and it is %s", v.ledger.Head.Rows, v.sum)
+	if v.trimmed.Sum != recorded.Sum || v.trimmed.Rows != recorded.Rows {
+		return fmt.Errorf("%d versions of rows with the sum %s are missing, and %d with the sum %s were trimmed",
+			v.trimmed.Rows, v.trimmed.Sum, recorded.Rows, recorded.Sum)
+	}
+	if sum := v.sum.Plus(v.trimmed.Sum); sum != v.ledger.Head.Rows {
+		return fmt.Errorf("the head says that the sum of the rows is %s, and it is %s", v.ledger.Head.Rows, sum)
 	}
 	return nil
+}
+
+// missing is a version that is not kept.
+func (v *verifying) missing(may *store.Kept, want store.RowVersion) error {
+	if may.Must(want) {
+		return fmt.Errorf("row %s, which the events fold into, is missing", want)
+	}
+	v.trimmed.Rows++
+	v.trimmed.Sum = v.trimmed.Sum.Plus(want.Sum())
+	return nil
+}
+
+// compareLive holds what was counted against the rows.
+func (v *verifying) compareLive() error {
+	live, err := v.folded.CountRows(v.ledger.ID)
+	if err == nil && live != v.ledger.Head.Live {
+		err = fmt.Errorf("the rows that count are %d of %d bytes, and %d of %d were counted", live.Rows, live.Bytes, v.ledger.Head.Live.Rows, v.ledger.Head.Live.Bytes)
+	}
+	return err
 }

@@ -60,7 +60,12 @@ func (b *Batch) SetApplied(index uint64) {
 }
 
 // SetHead records where a ledger ends now.
-func (b *Batch) SetHead(l LedgerID, h Head) { b.set(headKey(l), encodeHead(h)) }
+func (b *Batch) SetHead(l LedgerID, h Head) {
+	b.set(headKey(l), encodeHead(h))
+	if b.db.counted.Size != nil {
+		b.set(ledgerKey(prefixLive, l), encodeLive(h))
+	}
+}
 
 // NameLedger records a new ledger of the group.
 func (b *Batch) NameLedger(l LedgerID, name string) {
@@ -93,7 +98,9 @@ type LedgerBatch struct {
 	base    *Rows
 	commit  event.Revision
 	sum     Sum                          // of what the commit has written
+	grown   Live                         // by which it has changed what is live, modulo 2^64
 	written map[Table]map[string]written // by row key
+	scanned map[string]Live              // see worth
 	key     []byte
 }
 
@@ -116,10 +123,15 @@ func (w written) at(commit event.Revision) (row []byte, ok bool) {
 }
 
 // Begin says which commit the rows that are written next belong to.
-func (w *LedgerBatch) Begin(commit event.Revision) { w.commit, w.sum = commit, Sum{} }
+func (w *LedgerBatch) Begin(commit event.Revision) {
+	w.commit, w.sum, w.grown = commit, Sum{}, Live{}
+}
 
 // Sum is that of the row versions which the commit has added so far.
 func (w *LedgerBatch) Sum() Sum { return w.sum }
+
+// Grown is by how much the commit has changed what is live so far.
+func (w *LedgerBatch) Grown() Live { return w.grown }
 
 // Get implements Reader.
 func (w *LedgerBatch) Get(t Table, key []byte) ([]byte, bool) {
@@ -149,6 +161,9 @@ func (w *LedgerBatch) Delete(t Table, key []byte) { w.write(t, key, nil) }
 func (w *LedgerBatch) write(t Table, key, row []byte) {
 	w.key = appendVersion(appendRowPrefix(w.key[:0], w.base.ledger, t, key), w.commit)
 	w.batch.set(w.key, row)
+	if counted := w.batch.db.counted; counted.Table == t && counted.Size != nil {
+		w.grown = w.grown.Plus(counted.of(key, row)).Minus(w.worth(key))
+	}
 	table := w.written[t]
 	if table == nil {
 		table = map[string]written{}
@@ -219,6 +234,9 @@ func (w *LedgerBatch) scan(base *Rows, t Table, prefix, from []byte, at event.Re
 			}
 			if len(own) > 0 && own[0] == string(key) {
 				continue // written anew: its turn comes with the next key, or at the end
+			}
+			if at == math.MaxUint64 {
+				w.noteScanned(t, key, row)
 			}
 			if !yield(key, row) {
 				return

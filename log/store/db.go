@@ -22,6 +22,8 @@ type Options struct {
 	Damaged func()
 	// ReadOnly changes nothing on disk: no log is written and nothing is compacted.
 	ReadOnly bool
+	// Counted says which rows are counted in Head.Live; the zero value counts none.
+	Counted Counted
 }
 
 // DB is the database of one group. Its methods may be called concurrently, but for those that write: there is one
@@ -30,6 +32,8 @@ type DB struct {
 	db     *pebble.DB
 	newest *newest // for batches only, and so is summer
 	summer summer
+
+	counted Counted
 }
 
 // Compaction was 40 % of apply with Pebble's defaults, much of it the price of each block of 4 KiB and of merging four
@@ -79,7 +83,7 @@ func Open(dir string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	return &DB{db: db, newest: newNewest()}, nil
+	return &DB{db: db, newest: newNewest(), counted: o.Counted}, nil
 }
 
 // Close releases the database. It does not sync: what was not synced comes back from Raft.
@@ -110,7 +114,11 @@ type Head struct {
 	Revision event.Revision // of the last event, which is also the last commit
 	Time     event.Time     // of the last event
 	Leaves   uint64         // how many leaves the Merkle tree has
-	Rows     Sum            // of all row versions up to the revision
+	Rows     Sum            // of all row versions up to the revision, those that were trimmed since too
+	Live     Live           // of the rows that are counted, as of the revision
+	// Floor is the oldest revision that may be read; zero where all may. The database does not keep it: whoever knows
+	// what rows mean finds it in them.
+	Floor event.Revision
 }
 
 // Ledger is a ledger of the group.
@@ -121,7 +129,15 @@ type Ledger struct {
 }
 
 // Ledgers gives every ledger of the group.
-func (d *DB) Ledgers() ([]Ledger, error) { return ledgersOf(d.db) }
+func (d *DB) Ledgers() ([]Ledger, error) {
+	ledgers, err := ledgersOf(d.db)
+	for i := range ledgers {
+		if err == nil {
+			ledgers[i].Head.Live, err = d.live(ledgers[i])
+		}
+	}
+	return ledgers, err
+}
 
 func ledgersOf(r pebble.Reader) (ledgers []Ledger, err error) {
 	defer Catch(&err)

@@ -42,3 +42,21 @@ func (d *DB) Commit(l LedgerID, commit event.Revision) iter.Seq[event.Event] {
 		it.check("read a commit")
 	}
 }
+
+// Backward yields the events of a ledger up to a revision, the last one first.
+func (d *DB) Backward(l LedgerID, upTo event.Revision) iter.Seq[event.Event] {
+	return func(yield func(event.Event) bool) {
+		it := d.iter(&pebble.IterOptions{LowerBound: ledgerKey(prefixEvents, l), UpperBound: eventKey(l, upTo+1)})
+		defer it.close()
+		for ok := it.Last(); ok; ok = it.Prev() {
+			e, err := event.Decode(it.value())
+			if err != nil {
+				fault("read a ledger backwards", err)
+			}
+			if !yield(e) {
+				return
+			}
+		}
+		it.check("read a ledger backwards")
+	}
+}

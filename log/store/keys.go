@@ -17,6 +17,8 @@ import (
 //	04 ledger revision                            event, in its canonical bytes
 //	05 ledger leaf                                Merkle hashes that this leaf completed, 32 bytes each
 //	06 ledger table key' 00 00 ^commit 08         row, as of that commit; empty where the row was deleted
+//	07 ledger                                     how much is live as of the head (count.go)
+//	08 ledger                                     what was trimmed on this replica (trim.go)
 //
 // key' is the row's key with every 00 written as 00 FF, so that 00 00 can only be its end. The commit is
 // inverted, so that the newest version of a row comes first. The 08 at the end is the length of the version, which
@@ -28,6 +30,8 @@ const (
 	prefixEvents  = 0x04
 	prefixHashes  = 0x05
 	prefixRows    = 0x06
+	prefixLive    = 0x07
+	prefixTrimmed = 0x08
 )
 
 const (

@@ -21,7 +21,7 @@ func (d *DB) Stray(ledgers []Ledger) (err error) {
 	defer it.close()
 	for ok := it.First(); ok; {
 		key := it.Key()
-		if len(key) < 1+ledgerBytes || key[0] > prefixRows {
+		if len(key) < 1+ledgerBytes || key[0] > prefixTrimmed || key[0] > prefixRows && len(key) != 1+ledgerBytes {
 			return fmt.Errorf("the key %x means nothing", key)
 		}
 		id := LedgerID(binary.BigEndian.Uint32(key[1:]))

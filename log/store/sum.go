@@ -15,7 +15,7 @@ import (
 
 // Sum is a hash of a set of row versions: the sum, modulo 2^128, of a hash of each version's table, key, commit and
 // row. Versions are only ever added, so a ledger's sum is kept up by adding what each commit writes, in whatever
-// batches and order; whoever trims old versions one day subtracts theirs (Minus).
+// batches and order. It stays that of all versions when some are trimmed: see Trimmed.
 //
 // It finds accidents: a fold that differs between replicas, a row that a disk lost or altered. It is no proof against
 // somebody who makes up rows until a sum fits; the Merkle tree is, for the events, and the rows follow from these.

@@ -21,6 +21,7 @@ var (
 
 // Fold applies an event to the view; events of other families change nothing.
 func Fold(w store.Writer, e event.Event) {
+	foldSettings(w, e)
 	switch b := e.Body.(type) {
 	case event.NamespaceOpened:
 		if b.Namespace == event.System {

@@ -2,7 +2,7 @@
 // that is the answer.
 //
 // It is decisive, as package kv is. It keeps no answers: a decision is made again on the rows as they were before its
-// commit. Nor does it forget: how long a row counts is for the decisions to say.
+// commit. It forgets late and little by little (sweep.go): how long a row counts is for the decisions to say.
 package requests
 
 import (
@@ -18,6 +18,9 @@ import (
 func Fold(w store.Writer, e event.Event) {
 	if r := e.Request; r != nil {
 		w.Set(store.TableRequests, []byte(r.Key), encode(event.Done{Request: *r, First: e.Revision, Commit: e.Commit, Time: e.Time}))
+	}
+	if _, ok := e.Body.(event.NamespaceTrimmed); ok {
+		sweep(w, e.Time)
 	}
 }
 

@@ -26,7 +26,7 @@ func Fold(w store.Writer, e event.Event) {
 	case event.SessionExpired:
 		w.Delete(store.TableSessions, []byte(b.ID))
 	case event.TimekeeperClaimed:
-		w.Set(store.TableSystem, timekeeperKey, binary.AppendUvarint(nil, uint64(e.Revision)))
+		w.Set(store.TableSystem, timekeeperKey, binary.AppendUvarint(nil, uint64(e.Commit)))
 	}
 }
 
@@ -78,7 +78,7 @@ func All(r store.Reader, after string) iter.Seq[event.Session] {
 	}
 }
 
-// Timekeeper is the epoch of who keeps the ledger's time: the revision of the claim; zero while nobody does.
+// Timekeeper is the epoch of who keeps the ledger's time: the commit of the claim; zero while nobody does.
 func Timekeeper(r store.Reader) event.Revision {
 	row, ok := r.Get(store.TableSystem, timekeeperKey)
 	if !ok {

@@ -47,6 +47,12 @@ func keepsLeases(s *server) bool {
 	return err == nil && strings.Contains(string(b), "sessions.keepalive")
 }
 
+// noSessions tells whether every session has ended.
+func (c *cluster) noSessions() bool {
+	b, err := get(c.servers[0], "/v1/default/sessions")
+	return err == nil && strings.Contains(string(b), `"sessions":[]`)
+}
+
 // takesKeys tells whether a server takes idempotency keys.
 func takesKeys(s *server) bool {
 	b, err := get(s, "/openapi.json")
@@ -60,6 +66,11 @@ func (l *load) end(t *testing.T) verdict {
 	l.wg.Wait()
 	if err := l.cluster.awaitReady(); err != nil {
 		t.Errorf("RecoversInTime: %v", err)
+	}
+	if keepsLeases(l.cluster.servers[0]) { // they end by themselves now, and the ledger is to stand still
+		if err := eventually("no session left", readyWithin, l.cluster.noSessions); err != nil {
+			t.Error(err)
+		}
 	}
 	v := judge(l.cluster, l.record, l.followers)
 	l.cluster.logf("%s", l.record.summary())
