@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,7 +31,11 @@ func TestModel(t *testing.T) {
 			"":        func(*rapid.T) { c.read(c.model.now.head) },
 			"command": func(*rapid.T) { c.do(c.command()) },
 			"lease":   func(*rapid.T) { c.do(c.lease()) },
-			"past":    func(*rapid.T) { c.read(rapid.Uint64Range(1, c.model.now.head).Draw(r, "revision")) },
+			"tree":    func(*rapid.T) { c.do(c.tree()) },
+			"trim":    func(*rapid.T) { c.trim() },
+			"past": func(*rapid.T) {
+				c.read(rapid.Uint64Range(max(c.model.now.floor, 1), c.model.now.head).Draw(r, "revision"))
+			},
 			"restart": func(*rapid.T) { c.restart() },
 		})
 	})
@@ -74,7 +79,7 @@ func (c *modelTest) do(command commands.Command) {
 		got = modelAnswer{code: rejection.Code}
 	}
 	for _, r := range answer.Results {
-		one := modelResult{created: r.Created, deleted: r.Deleted, name: r.Key}
+		one := modelResult{created: r.Created, deleted: r.Deleted, put: r.Put, name: r.Key}
 		for _, e := range r.Entries {
 			one.entries = append(one.entries, e.Key)
 		}
@@ -86,6 +91,30 @@ func (c *modelTest) do(command commands.Command) {
 	}
 	if rejection == nil && c.model.events > 0 && uint64(answer.Revision) != c.model.now.head {
 		c.r.Fatalf("%T made revision %d, and %d in the model", command, answer.Revision, c.model.now.head)
+	}
+}
+
+// tree is a document below a prefix.
+func (c *modelTest) tree() commands.PutTree {
+	t := commands.PutTree{Prefix: pick(c, []string{"", "a/", "b/"}, "prefix"), Flat: true, Replace: rapid.Bool().Draw(c.r, "replace")}
+	for _, key := range modelKeys { // which are in order
+		if (strings.HasPrefix(key, t.Prefix) || key+"/" == t.Prefix) && rapid.Bool().Draw(c.r, "has "+key) {
+			t.Entries = append(t.Entries, commands.TreeEntry{Key: key, Value: []byte(pick(c, modelValues, "value"))})
+		}
+	}
+	if rapid.IntRange(0, 3).Draw(c.r, "condition") == 0 {
+		t.Since = event.Revision(rapid.Uint64Range(max(c.model.now.floor, 1), c.model.now.head).Draw(c.r, "since"))
+	}
+	return t
+}
+
+// trim has the past no longer be kept up to a revision, and deletes it.
+func (c *modelTest) trim() {
+	c.do(commands.TrimHistory{To: event.Revision(rapid.Uint64Range(1, c.model.now.head).Draw(c.r, "to"))})
+	if rapid.Bool().Draw(c.r, "delete it") {
+		if err := c.replica.machine.Trim(event.Default, func(int) error { return nil }); err != nil {
+			c.r.Fatal(err)
+		}
 	}
 }
 
@@ -249,6 +278,9 @@ func (c *modelTest) read(revision uint64) {
 		v := projections.NewView(rows, event.Revision(revision))
 		c.same("keys", want.shown(prefix), showKeys(v, prefix))
 		c.same("list", want.list(prefix, separator), pages(v, kv.Query{Prefix: prefix, Separator: separator, Limit: limit}))
+		if keys, bytes := c.model.now.usage(); l.Head.Live != (store.Live{Rows: keys, Bytes: bytes}) {
+			c.r.Fatalf("%d keys of %d bytes are counted, and %d of %d in the model", l.Head.Live.Rows, l.Head.Live.Bytes, keys, bytes)
+		}
 		c.same("sessions and what they hold", want.held(), showHeld(v))
 		return nil
 	})

@@ -23,6 +23,7 @@ type model struct {
 type modelState struct {
 	head      uint64
 	epoch     uint64
+	floor     uint64 // the oldest revision that is kept
 	keys      map[string]modelKey
 	sessions  map[string]modelSession
 	instances map[[2]string]modelInstance
@@ -59,6 +60,7 @@ type modelAnswer struct {
 type modelResult struct {
 	created bool
 	deleted uint64
+	put     uint64
 	name    string
 	entries []string // keys, in order
 }
@@ -153,6 +155,14 @@ func (m *model) decide(c commands.Command) modelAnswer {
 		return done(modelResult{deleted: n})
 	case commands.Txn:
 		return m.txn(c)
+	case commands.PutTree:
+		return m.tree(c)
+	case commands.TrimHistory:
+		if uint64(c.To) > m.now.floor {
+			m.now.floor = uint64(c.To)
+			m.events++
+		}
+		return done(modelResult{})
 	case commands.RegisterInstance:
 		return m.register(c.Instance)
 	case commands.CreateSession:
@@ -216,6 +226,53 @@ func (m *model) register(i event.Instance) modelAnswer {
 	m.now.instances[at] = modelInstance{address: i.Address, session: i.Session}
 	m.events++
 	return modelAnswer{results: []modelResult{{created: !ok}}}
+}
+
+// tree writes a document of a format in which a key may be a value and have others below it. It leaves alone what has the
+// value already, keeps leases and all else that is known of a key, and knows no directories.
+func (m *model) tree(c commands.PutTree) modelAnswer {
+	in := func(key string) bool {
+		return !event.IsDirectory(key) && (strings.HasPrefix(key, c.Prefix) || key+"/" == c.Prefix)
+	}
+	if c.Since != 0 && !maps.Equal(m.at(uint64(c.Since)).writtenIn(in), m.now.writtenIn(in)) {
+		return modelAnswer{code: commands.CodeConditionFailed}
+	}
+	var r modelResult
+	wanted := map[string]bool{}
+	for _, e := range c.Entries {
+		wanted[e.Key] = true
+		k, ok := m.now.keys[e.Key]
+		if ok && k.value == string(e.Value) {
+			continue
+		}
+		k.value, k.version, k.written, k.hasWritten = string(e.Value), k.version+1, 0, false
+		m.now.keys[e.Key] = k
+		m.events++
+		r.put++
+	}
+	if c.Replace {
+		r.deleted = m.remove(func(key string) bool { return in(key) && !wanted[key] })
+	}
+	return modelAnswer{results: []modelResult{r}}
+}
+
+func (s modelState) writtenIn(in func(string) bool) map[string]uint64 {
+	all := map[string]uint64{}
+	for key, k := range s.keys {
+		if in(key) {
+			all[key] = k.written
+		}
+	}
+	return all
+}
+
+// usage is how many keys there are, and how many bytes they and their values have.
+func (s modelState) usage() (keys, bytes uint64) {
+	for key, k := range s.keys {
+		keys++
+		bytes += uint64(len(key) + len(k.value))
+	}
+	return keys, bytes
 }
 
 // end ends a session.
