@@ -33,6 +33,8 @@ func main() {
 	binary := flag.String("binary", "bin/rollcall", "the program to measure")
 	duration := flag.Duration("time", 5*time.Second, "how long each load lasts")
 	keys := flag.Int("keys", 100_000, "keys to have before the restart")
+	many := flag.Int("store", 0, "measure what so many keys cost, and sessions, instead of everything else")
+	sessions := flag.Int("sessions", 10_000, "sessions to keep alive with -store")
 	peer := flag.String("serve-etcd", "", "be an etcd server in this folder; used by this program itself")
 	flag.Parse()
 	if *peer != "" {
@@ -42,7 +44,11 @@ func main() {
 		}
 		return
 	}
-	if err := run(*binary, *duration, *keys); err != nil {
+	measure := func() error { return run(*binary, *duration, *keys) }
+	if *many > 0 {
+		measure = func() error { return store(*binary, *duration, *many, *sessions) }
+	}
+	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
