@@ -24,6 +24,8 @@ const (
 	ErrInvalidKey       Code = "invalid-key"
 	ErrTooLarge         Code = "too-large"
 	ErrNoQuorum         Code = "no-quorum"
+	ErrUnknownSession   Code = "unknown-session" // what was to be bound to it is not written
+	ErrNoLease          Code = "no-lease"        // there is no TTL to renew
 	// ErrOutcomeUnknown says that a change may or may not have taken effect, though the client has tried again for a
 	// while: read before you do. An error can be this and another at once: the last attempt was refused, and an
 	// earlier one had no answer.
