@@ -22,6 +22,7 @@ type grammar struct {
 
 	Serve     serveCmd     `cmd:"" help:"Start a server."`
 	KV        kvCmd        `cmd:"" name:"kv" help:"Read and change keys."`
+	Session   sessionCmd   `cmd:"" help:"Sessions: leases that keys and instances end with."`
 	Service   serviceCmd   `cmd:"" help:"Register and find the instances of services."`
 	Watch     watchCmd     `cmd:"" help:"Show changes as they happen."`
 	Log       logCmd       `cmd:"" help:"Show the ledger: what changed, when and why."`

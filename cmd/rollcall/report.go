@@ -25,6 +25,10 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
+	var command exitStatus
+	if errors.As(err, &command) {
+		return command.ExitCode()
+	}
 	var exit kong.ExitCoder
 	var wrong misuse
 	fmt.Fprintf(stderr, "rollcall: %v\n", err)
@@ -45,7 +49,10 @@ func advice(err error) string {
 	var parse *kong.ParseError
 	var unreachable *client.UnreachableError
 	var p *client.Problem
+	var otherwise *elseError
 	switch {
+	case errors.As(err, &otherwise):
+		return "\"else\" ran, where there is one."
 	case errors.As(err, &parse):
 		return "Try: " + strings.TrimSpace(commandOf(parse)+" --help")
 	case errors.Is(err, client.ErrOutcomeUnknown):
@@ -66,6 +73,8 @@ func problemAdvice(p *client.Problem) string {
 		return "Make it with \"rollcall namespace create NAME\", or see \"rollcall namespace list\"."
 	case client.ErrConditionFailed:
 		return "Nothing was changed. Read it again and decide anew."
+	case client.ErrUnknownSession:
+		return "Make one with \"rollcall session create\", or see \"rollcall session list\"."
 	case client.ErrNoQuorum:
 		return "Nothing was changed. Most of the group's servers must be running; then try again."
 	}
