@@ -84,7 +84,7 @@ type kvPutCmd struct {
 	IfRevision *uint64 `xor:"condition" placeholder:"N" help:"Only while the key is at this revision."`
 	IfAbsent   bool    `xor:"condition" help:"Only while the key does not exist."`
 	IfExists   bool    `xor:"condition" help:"Only while the key exists."`
-	IfValue    *string `xor:"condition" placeholder:"V" help:"Only while the key has this value."`
+	IfValue    *string `xor:"condition" placeholder:"V" help:"Only while the key has this value, which is written as VALUE is."`
 	keyFlags
 	rehearsing
 }
@@ -118,12 +118,19 @@ func (c kvPutCmd) Run(ctx context.Context, s *session) error {
 	if c.IfExists {
 		options = append(options, client.IfExists())
 	}
-	if c.IfValue != nil {
-		options = append(options, client.IfValue([]byte(*c.IfValue)))
-	}
 	value, err := c.value(s)
 	if err != nil {
 		return err
+	}
+	if c.IfValue != nil {
+		if *c.IfValue == "-" && c.Value != nil && *c.Value == "-" {
+			return misusef("standard input cannot be both the value and --if-value")
+		}
+		current, err := s.valueOf(*c.IfValue)
+		if err != nil {
+			return err
+		}
+		options = append(options, client.IfValue(current))
 	}
 	cl, ctx, cancel, err := s.request(ctx)
 	if err != nil {
@@ -204,7 +211,7 @@ type kvDeleteCmd struct {
 	Prefix     bool    `xor:"many" help:"Remove every key that starts with KEY, in one commit."`
 	Recursive  bool    `xor:"many" help:"Remove KEY and every key below it, in one commit: those that start with KEY/."`
 	IfRevision *uint64 `xor:"many,condition" placeholder:"N" help:"Only while the key is at this revision."`
-	IfValue    *string `xor:"many,condition" placeholder:"V" help:"Only while the key has this value."`
+	IfValue    *string `xor:"many,condition" placeholder:"V" help:"Only while the key has this value; - is standard input and @FILE is a file, as they are."`
 	rehearsing
 }
 
@@ -222,13 +229,24 @@ Removing nothing is exit status 1.`
 
 // Run removes keys.
 func (c kvDeleteCmd) Run(ctx context.Context, s *session) error {
+	var options []client.WriteOption
+	if c.IfRevision != nil {
+		options = append(options, client.IfRevision(*c.IfRevision))
+	}
+	if c.IfValue != nil {
+		current, err := s.valueOf(*c.IfValue)
+		if err != nil {
+			return err
+		}
+		options = append(options, client.IfValue(current))
+	}
 	cl, ctx, cancel, err := s.request(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
 	var plan client.Rehearsal
-	w, what, err := c.delete(ctx, cl, c.rehearse(nil, &plan))
+	w, what, err := c.delete(ctx, cl, c.rehearse(options, &plan))
 	switch {
 	case err != nil:
 		return err
@@ -248,12 +266,6 @@ func (c kvDeleteCmd) delete(ctx context.Context, cl *client.Client, options []cl
 	case c.Recursive:
 		w, err = c.deleteTree(ctx, cl, options)
 		return w, fmt.Sprintf("%s and all below it is", plain(c.Key)), err
-	}
-	if c.IfRevision != nil {
-		options = append(options, client.IfRevision(*c.IfRevision))
-	}
-	if c.IfValue != nil {
-		options = append(options, client.IfValue([]byte(*c.IfValue)))
 	}
 	w, err = cl.Delete(ctx, c.Key, options...)
 	return w, plain(c.Key) + " is", err

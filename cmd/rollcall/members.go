@@ -107,7 +107,7 @@ func (c membersAddCmd) Run(ctx context.Context, s *session) error {
 }
 
 type membersPromoteCmd struct {
-	Name string `arg:"" help:"The server."`
+	Name string `arg:"" complete:"members" help:"The server."`
 }
 
 // Run promotes a server.
@@ -118,7 +118,7 @@ func (c membersPromoteCmd) Run(ctx context.Context, s *session) error {
 }
 
 type membersRemoveCmd struct {
-	Name string `arg:"" help:"The server."`
+	Name string `arg:"" complete:"members" help:"The server."`
 }
 
 // Help says what it means.
