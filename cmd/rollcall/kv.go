@@ -96,7 +96,7 @@ func (kvPutCmd) Help() string {
     rollcall kv put app/greeting hello
     rollcall kv put app/logo @logo.png --content-type image/png
     date | rollcall kv put app/started -
-    rollcall kv put app/leader me --if-absent --session 41
+    rollcall kv put app/leader me --if-absent --session 7
     rollcall kv put app/limit 20 --if-revision 41 --reason "more load"
     rollcall kv put app/hosts/web-1 up --ttl 30s   gone 30 s after the last put or refresh
     rollcall kv put app/hosts/ --ttl 60s           a directory: all below it goes with it

@@ -26,8 +26,8 @@ Examples:
 
     rollcall kv txn move.json
     rollcall kv txn move.json --dry-run            which branch would run, and what it would write
-    echo '{"if":   [{"key": "app/lock", "exists": false}, {"key": "app/limit", "revision": {"op": "<", "to": 90}}],
-           "then": [{"put": {"key": "app/lock", "value": "me", "session": "41"}}, {"delete": {"prefix": "app/tmp/"}}],
+    echo '{"if": [{"key": "app/lock", "exists": false}, {"key": "app/limit", "revision": {"op": "<", "to": 90}}],
+           "then": [{"put": {"key": "app/lock", "value": "me", "session": "7"}}, {"delete": {"prefix": "app/tmp/"}}],
            "else": [{"get": {"key": "app/lock"}}]}' | rollcall kv txn - --json
 
 Conditions: {"key", and one of revision, create_revision, version, value, value_base64, exists, session}, or {"prefix",

@@ -45,7 +45,7 @@ func (serviceRegisterCmd) Help() string {
 
     rollcall service register web --id web-1 --address 10.0.0.7 --port 8080
     rollcall service register web --id web-2 --address 10.0.0.8 --port 8080 --protocol http --tag blue --meta zone=a
-    rollcall service register web --id web-3 --address 10.0.0.9 --port 8080 --session 41      gone when session 41 is
+    rollcall service register web --id web-3 --address 10.0.0.9 --port 8080 --session 7      gone when session 7 is
     rollcall service register --file services.json
 
 Registering the same thing again changes nothing; registering another thing under the same id replaces it.

@@ -44,7 +44,7 @@ func (sessionCreateCmd) Help() string {
 
     rollcall session create
     id=$(rollcall session create --ttl 30s --on-end delete)
-    rollcall kv put app/leader me --if-absent --session $id
+    rollcall kv put app/leader me --if-absent --session "$id"
 
 It writes the session's id. Somebody has to keep it alive, about every third of its TTL: "rollcall session keepalive", or
 "rollcall session run", which makes a session, keeps it alive and ends it.`
@@ -133,8 +133,8 @@ type sessionShowCmd struct {
 func (sessionShowCmd) Help() string {
 	return `Examples:
 
-    rollcall session show 41
-    rollcall session show 41 --json | jq .holds    what ends with it`
+    rollcall session show 7
+    rollcall session show 7 --json | jq .holds     what ends with it`
 }
 
 // Run shows a session.
@@ -177,8 +177,8 @@ type sessionKeepaliveCmd struct {
 func (sessionKeepaliveCmd) Help() string {
 	return `Examples:
 
-    rollcall session keepalive 41
-    while rollcall session keepalive 41; do sleep 5; done
+    rollcall session keepalive 7
+    while rollcall session keepalive 7; do sleep 5; done
 
 A session that has ended is exit status 1: whoever held something by it must stop.`
 }
@@ -209,8 +209,8 @@ type sessionEndCmd struct {
 func (sessionEndCmd) Help() string {
 	return `Examples:
 
-    rollcall session end 41 --dry-run              what would end with it
-    rollcall session end 41 --reason "the deploy is over"`
+    rollcall session end 7 --dry-run               what would end with it
+    rollcall session end 7 --reason "the deploy is over"`
 }
 
 // Run ends a session.
@@ -250,8 +250,8 @@ command finds its id in ROLLCALL_SESSION, and the servers and the namespace in R
 When the session is lost, because somebody ended it or because no server has confirmed it for a whole TTL, the command gets
 SIGTERM at that moment, and is killed --grace later; so does it when this command is interrupted.
 
-The exit status is the command's own, or 128 and the signal's number where one killed it, and 1 where the session was lost
-or the command could not be started.`
+The exit status is the command's own, or 128 and the signal's number where one killed it, 1 where the session was lost,
+and 2 where there is no such command.`
 }
 
 // endTime is for ending a session when the command has exited: should that fail, it expires.

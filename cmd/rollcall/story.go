@@ -82,9 +82,13 @@ func (t *story) event(ctx context.Context, out io.Writer, e client.Event) error 
 func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
 	switch e.Type {
 	case "rollcall.kv.put":
-		now := d.entry()
+		entry := d.entry()
+		now := shownValue(entry)
 		before := t.before(ctx, e, d, t.readKey)
 		t.remember(e, now)
+		if lease := lease(entry); lease != "" {
+			now += " (" + lease + ")"
+		}
 		if before == "" {
 			return fmt.Sprintf("put         %s = %s", plain(d.Key), now)
 		}
@@ -142,14 +146,10 @@ func (d eventData) value() []byte {
 }
 
 // entry is what a key was given: its value, and what it ends with.
-func (d eventData) entry() string {
+func (d eventData) entry() client.Entry {
 	e := client.Entry{Key: d.Key, Value: d.value(), Session: d.Session}
 	e.TTL, _ = time.ParseDuration(d.TTL) // none, where it is none
-	text := shownValue(e)
-	if lease := lease(e); lease != "" {
-		text += " (" + lease + ")"
-	}
-	return text
+	return e
 }
 
 // because says what took a thing with it; empty for nothing.
