@@ -86,8 +86,10 @@ func TestSessionsAtTheDoor(t *testing.T) {
 	r := must(c.Txn(ctx, client.Txn{
 		If: []client.Condition{client.KeySession("mine", client.Equal, made.ID), client.KeySession("mine", client.NotEqual, other.ID)},
 		Then: []client.Operation{
-			{Put: &client.PutKey{Key: "short", TTL: 5 * time.Second}}, {Put: &client.PutKey{Key: "tree/", TTL: 5 * time.Second}},
-			{Put: &client.PutKey{Key: "bound", Session: other.ID}}, {Get: client.Key("mine")},
+			{Put: &client.PutKey{Key: "short", TTL: 5 * time.Second}},
+			{Put: &client.PutKey{Key: "tree/", TTL: 5 * time.Second}},
+			{Put: &client.PutKey{Key: "bound", Session: other.ID}},
+			{Get: client.Key("mine")},
 		},
 	}))(t)
 	if !r.Succeeded || r.Results[3].Entries[0].Session != made.ID {

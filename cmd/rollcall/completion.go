@@ -381,12 +381,15 @@ func completeValues(_ context.Context, _ *session, word string) (found []candida
 	if !ok {
 		return nil
 	}
-	folder, _ := filepath.Split(name)
+	folder, begun := filepath.Split(name)
 	files, err := os.ReadDir(cmp.Or(folder, "."))
 	if err != nil {
 		return nil
 	}
 	for _, f := range files {
+		if strings.HasPrefix(f.Name(), ".") && !strings.HasPrefix(begun, ".") {
+			continue // as shells do
+		}
 		path := "@" + folder + f.Name()
 		if f.IsDir() {
 			path += "/"

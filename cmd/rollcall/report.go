@@ -25,9 +25,8 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	var command exitStatus
-	if errors.As(err, &command) {
-		return command.ExitCode()
+	if command, ok := errors.AsType[exitStatus](err); ok {
+		return command.ExitCode() // it has said itself what went wrong
 	}
 	var exit kong.ExitCoder
 	var wrong misuse

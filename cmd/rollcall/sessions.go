@@ -156,8 +156,12 @@ func (c sessionShowCmd) Run(ctx context.Context, s *session) error {
 		return s.line(one)
 	}
 	rows := [][]string{
-		{"session", one.ID}, {"ttl", one.TTL.String()}, {"on end", string(one.OnEnd)}, {"lock delay", one.LockDelay.String()},
-		{"created", moment(one.Created)}, {"expires", moment(one.Expires)},
+		{"session", one.ID},
+		{"ttl", one.TTL.String()},
+		{"on end", string(one.OnEnd)},
+		{"lock delay", one.LockDelay.String()},
+		{"created", moment(one.Created)},
+		{"expires", moment(one.Expires)},
 	}
 	for _, h := range one.Holds {
 		if h.Key != "" {
