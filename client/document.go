@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 )
@@ -68,36 +67,11 @@ func (c *Client) PutDocument(ctx context.Context, prefix string, format Format, 
 	return w, nil
 }
 
-// Rehearsal is what a change would do. Nothing of it has happened.
-type Rehearsal struct {
-	// Seen is the revision that was looked at.
-	Seen uint64
-	// Events are what would be written, at most the first 1000 of them; Total is how many there are.
-	Events []Event
-	Total  int
-}
-
 // RehearseDocument says what PutDocument would write.
 func (c *Client) RehearseDocument(ctx context.Context, prefix string, format Format, content []byte, options ...WriteOption) (Rehearsal, error) {
-	r := c.documentRequest(prefix, format, content, options)
-	r.query.Set("dry-run", "true")
-	var w struct {
-		Events []json.RawMessage `json:"events"`
-		Total  int               `json:"total"`
-	}
-	seen, err := c.read(ctx, r, &w)
-	if err != nil {
-		return Rehearsal{}, fmt.Errorf("rehearse document %q: %w", prefix, err)
-	}
-	out := Rehearsal{Seen: seen, Total: w.Total}
-	for _, raw := range w.Events {
-		e, err := parseEvent(raw)
-		if err != nil {
-			return Rehearsal{}, err
-		}
-		out.Events = append(out.Events, e)
-	}
-	return out, nil
+	var out Rehearsal
+	_, err := c.PutDocument(ctx, prefix, format, content, append(options, DryRun(&out))...)
+	return out, err
 }
 
 func (c *Client) documentRequest(prefix string, format Format, content []byte, options []WriteOption) *request {

@@ -27,6 +27,9 @@ type Entry struct {
 	Revision, CreateRevision, Version uint64
 	// Session is the session that the key ends with; empty for none.
 	Session string
+	// TTL is for how long the key stays after it was written or refreshed last; zero is for good, or for as long as its
+	// session.
+	TTL time.Duration
 	// Time is when the key was last changed.
 	Time time.Time
 }
@@ -41,13 +44,14 @@ type wireEntry struct {
 	Version        uint64    `json:"version"`
 	Flags          uint64    `json:"flags"`
 	Session        string    `json:"session,omitempty"`
+	TTL            duration  `json:"ttl,omitempty"`
 	Time           time.Time `json:"time"`
 }
 
 func (w wireEntry) entry() Entry {
 	return Entry{
 		Key: w.Key, Value: w.bytes(), ContentType: w.ContentType, Flags: w.Flags, Revision: w.Revision,
-		CreateRevision: w.CreateRevision, Version: w.Version, Session: w.Session, Time: w.Time,
+		CreateRevision: w.CreateRevision, Version: w.Version, Session: w.Session, TTL: time.Duration(w.TTL), Time: w.Time,
 	}
 }
 

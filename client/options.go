@@ -19,6 +19,11 @@ func IfAbsent() WriteOption {
 	return func(r *request) { r.header.Set("If-None-Match", "*") }
 }
 
+// IfExists goes ahead only while the key exists.
+func IfExists() WriteOption {
+	return func(r *request) { r.header.Set("If-Match", "*") }
+}
+
 // IfValue goes ahead only while the key has this very value. The value travels in the URL, so it should be short: at
 // most some kilobytes. A transaction has no such bound.
 func IfValue(value []byte) WriteOption {

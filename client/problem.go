@@ -30,6 +30,8 @@ const (
 	ErrQuotaExceeded Code = "quota-exceeded"
 	// ErrHistoryTrimmed says that the state of that time is no longer kept; the Problem has the oldest that is.
 	ErrHistoryTrimmed Code = "history-trimmed"
+	ErrUnknownSession Code = "unknown-session" // what was to be bound to it is not written
+	ErrNoLease        Code = "no-lease"        // there is no TTL to renew
 	// ErrOutcomeUnknown says that a change may or may not have taken effect, though the client has tried again for a
 	// while: read before you do. An error can be this and another at once: the last attempt was refused, and an
 	// earlier one had no answer.

@@ -22,6 +22,8 @@ type Instance struct {
 	// Weight is the share among equals and Priority the rank, lowest first, as in RFC 2782; nil means 1.
 	Weight   *uint16 `json:"weight,omitempty"`
 	Priority *uint16 `json:"priority,omitempty"`
+	// Session is the session that it ends with; empty for none.
+	Session string `json:"session,omitempty"`
 }
 
 // InstanceState is a registered instance with what the registry knows about it.

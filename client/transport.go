@@ -44,6 +44,10 @@ type request struct {
 	query  url.Values
 	header http.Header
 	body   []byte // nil for none
+	// renewal says that it changes nothing, though its method would: it needs neither a name nor a reason.
+	renewal bool
+	// rehearsal is where the answer of a dry run goes; nil for none.
+	rehearsal *Rehearsal
 }
 
 // answer is a success.
@@ -62,7 +66,10 @@ func newRequest(method, path string) *request {
 	return &request{method: method, path: path, query: url.Values{}, header: http.Header{}}
 }
 
-func (r *request) write() bool { return r.method != http.MethodGet && r.method != http.MethodHead }
+// write tells whether a request changes something.
+func (r *request) write() bool {
+	return r.method != http.MethodGet && r.method != http.MethodHead && !r.renewal && r.rehearsal == nil
+}
 
 // json sets the body.
 func (r *request) json(v any) error {
@@ -110,7 +117,7 @@ func (c *Client) do(ctx context.Context, r *request) (answer, error) {
 	if r.write() && r.header.Get(headerKey) == "" {
 		r.header.Set(headerKey, random.Text())
 	}
-	if r.write() && c.reason != "" && r.header.Get(headerReason) == "" {
+	if (r.write() || r.rehearsal != nil) && c.reason != "" && r.header.Get(headerReason) == "" {
 		r.header.Set(headerReason, c.reason)
 	}
 	if reason := r.header.Get(headerReason); strings.ContainsFunc(reason, unicode.IsControl) {
@@ -121,6 +128,9 @@ func (c *Client) do(ctx context.Context, r *request) (answer, error) {
 		a, err = c.try(ctx, r, at)
 		return err
 	})
+	if err == nil && r.rehearsal != nil {
+		err = r.rehearsal.decode(a)
+	}
 	return a, err
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
+	"time"
 )
 
 // Txn is a transaction: when all of If hold, all of Then happens in one commit, otherwise all of Else does. Each of
@@ -56,6 +58,9 @@ func KeyValue(key string, op Op, value []byte) Condition {
 // KeyExists holds when a key exists, or, with false, when it does not.
 func KeyExists(key string, exists bool) Condition { return compare(key, "exists", Equal, exists) }
 
+// KeySession compares the session that a key is bound to; the empty text is none. It takes Equal and NotEqual.
+func KeySession(key string, op Op, id string) Condition { return compare(key, "session", op, id) }
+
 // PrefixEmpty holds when no key starts with a prefix.
 func PrefixEmpty(prefix string) Condition {
 	return Condition{map[string]any{"prefix": prefix, "empty": true}}
@@ -77,22 +82,32 @@ type Operation struct {
 	Deregister *InstanceRef `json:"deregister,omitempty"`
 }
 
-// PutKey gives a key a value.
+// PutKey gives a key a value. A key that ends in a slash is a directory, which has a TTL and no value.
 type PutKey struct {
 	Key         string
 	Value       []byte
 	ContentType string
 	Flags       uint64
+	// TTL has the key end so long after it was written or refreshed last, and Session with a session; a key has at most
+	// one of them.
+	TTL     time.Duration
+	Session string
 }
 
 // MarshalJSON implements json.Marshaler.
 func (p PutKey) MarshalJSON() ([]byte, error) {
+	value := newWireValue(p.Value)
+	if strings.HasSuffix(p.Key, "/") && len(p.Value) == 0 {
+		value = wireValue{} // a directory has none, not an empty one
+	}
 	return json.Marshal(struct {
 		Key string `json:"key"`
 		wireValue
-		ContentType string `json:"content_type,omitempty"`
-		Flags       uint64 `json:"flags,omitempty"`
-	}{p.Key, newWireValue(p.Value), p.ContentType, p.Flags})
+		ContentType string   `json:"content_type,omitempty"`
+		Flags       uint64   `json:"flags,omitempty"`
+		TTL         duration `json:"ttl,omitempty"`
+		Session     string   `json:"session,omitempty"`
+	}{p.Key, value, p.ContentType, p.Flags, duration(p.TTL), p.Session})
 }
 
 // Target names keys. Make it with Key or Prefix.
@@ -123,6 +138,8 @@ type TxnResult struct {
 	Failed []int
 	// Results has one element for each operation of the branch that ran.
 	Results []Result
+	// Raw is the server's whole answer.
+	Raw json.RawMessage
 }
 
 // Result is what one operation did.
@@ -136,13 +153,21 @@ type Result struct {
 
 // Txn runs a transaction.
 func (c *Client) Txn(ctx context.Context, t Txn, options ...WriteOption) (TxnResult, error) {
+	raw, err := json.Marshal(t)
+	if err != nil {
+		return TxnResult{}, fmt.Errorf("run transaction: %w", err)
+	}
+	return c.TxnJSON(ctx, raw, options...)
+}
+
+// TxnJSON runs a transaction that is JSON already, as POST /v1/{namespace}/txn takes it.
+func (c *Client) TxnJSON(ctx context.Context, transaction []byte, options ...WriteOption) (TxnResult, error) {
 	r := newRequest(http.MethodPost, c.path("txn"))
 	for _, o := range options {
 		o(r)
 	}
-	if err := r.json(t); err != nil {
-		return TxnResult{}, fmt.Errorf("run transaction: %w", err)
-	}
+	r.body = transaction
+	r.header.Set("Content-Type", "application/json")
 	var w struct {
 		Succeeded bool   `json:"succeeded"`
 		Revision  uint64 `json:"revision"`
@@ -155,10 +180,14 @@ func (c *Client) Txn(ctx context.Context, t Txn, options ...WriteOption) (TxnRes
 			Warnings []string    `json:"warnings"`
 		} `json:"results"`
 	}
-	if _, err := c.read(ctx, r, &w); err != nil {
+	a, err := c.do(ctx, r)
+	if err == nil {
+		err = a.decode(&w)
+	}
+	if err != nil {
 		return TxnResult{}, fmt.Errorf("run transaction: %w", err)
 	}
-	result := TxnResult{Succeeded: w.Succeeded, Revision: w.Revision, Failed: w.Failed}
+	result := TxnResult{Succeeded: w.Succeeded, Revision: w.Revision, Failed: w.Failed, Raw: a.body}
 	for _, one := range w.Results {
 		entries := make([]Entry, len(one.Entries))
 		for i, e := range one.Entries {

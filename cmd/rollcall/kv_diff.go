@@ -85,25 +85,25 @@ func (d documentDiff) tell(s *session) error {
 				return err
 			}
 			if was, ok := d.was[data.Key]; ok {
-				fmt.Fprintf(out, "-%s: %s\n", data.Key, shownValue(was.Value, was.ContentType))
+				fmt.Fprintf(out, "-%s: %s\n", data.Key, inDocument(was.Value, was.ContentType))
 			}
 			if e.Type != "rollcall.kv.delete" {
 				value := data.ValueBase64
 				if data.Value != nil {
 					value = []byte(*data.Value)
 				}
-				fmt.Fprintf(out, "+%s: %s\n", data.Key, shownValue(value, data.ContentType))
+				fmt.Fprintf(out, "+%s: %s\n", data.Key, inDocument(value, data.ContentType))
 			}
 		}
-		if more := d.Total - len(d.Events); more > 0 && !s.JSON {
+		if more := d.Total - uint64(len(d.Events)); more > 0 && !s.JSON {
 			fmt.Fprintf(out, "… and %d changes more\n", more)
 		}
 		return nil
 	})
 }
 
-// shownValue is a value on one line, as JSON, so that its type is seen.
-func shownValue(value []byte, contentType string) string {
+// inDocument is a value on one line, as JSON, so that its type is seen.
+func inDocument(value []byte, contentType string) string {
 	mediaType, _, err := mime.ParseMediaType(contentType)
 	if err == nil && mediaType == "application/json" && json.Valid(value) {
 		return strings.Join(strings.Fields(string(value)), " ")

@@ -146,7 +146,7 @@ func (s *session) imported(done client.DocumentWritten) error {
 }
 
 type kvExportCmd struct {
-	Key    string `arg:"" optional:"" name:"prefix" help:"Which keys: this one, and those below it; left out, all."`
+	Key    string `arg:"" optional:"" name:"prefix" complete:"keys" help:"Which keys: this one, and those below it; left out, all."`
 	Prefix string `help:"The same, as a flag."`
 	At     string `placeholder:"REVISION|TIME" help:"As it was then."`
 	formatFlag
@@ -216,7 +216,7 @@ func (c kvDiffCmd) Run(ctx context.Context, s *session) error {
 }
 
 type kvEditCmd struct {
-	Prefix string `arg:"" help:"Which keys: this one, and those below it."`
+	Prefix string `arg:"" complete:"keys" help:"Which keys: this one, and those below it."`
 	Yes    bool   `short:"y" help:"Write without asking."`
 	formatFlag
 }

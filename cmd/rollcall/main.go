@@ -22,6 +22,7 @@ type grammar struct {
 
 	Serve     serveCmd     `cmd:"" help:"Start a server."`
 	KV        kvCmd        `cmd:"" name:"kv" help:"Read and change keys."`
+	Session   sessionCmd   `cmd:"" help:"Sessions: leases that keys and instances end with."`
 	Service   serviceCmd   `cmd:"" help:"Register and find the instances of services."`
 	Watch     watchCmd     `cmd:"" help:"Show changes as they happen."`
 	Log       logCmd       `cmd:"" help:"Show the ledger: what changed, when and why."`
@@ -30,6 +31,9 @@ type grammar struct {
 	Snapshot  snapshotCmd  `cmd:"" help:"Save, inspect and restore snapshots of a whole cluster."`
 	Verify    verifyCmd    `cmd:"" help:"Check a data folder: ledgers, hashes and views."`
 	Version   versionCmd   `cmd:"" help:"Say which build this is."`
+
+	Completion completionCmd `cmd:"" help:"Write a script that has a shell complete what you type."`
+	Complete   completeCmd   `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Say what the last word may go on as."`
 }
 
 func main() {
@@ -42,14 +46,19 @@ func main() {
 // run is the program but for the process. It gives the exit status: 0 done, 1 refused or failed, 2 misuse.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var g grammar
-	parser := kong.Must(&g, kong.Name("rollcall"), kong.Description(description), kong.Writers(stdout, stderr),
-		kong.Vars{"default_server": client.DefaultServer},
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
+	parser := newParser(&g, stdout, stderr)
 	command, err := parser.Parse(args)
 	if err != nil {
 		return report(stderr, misuse{err})
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	s := &session{Globals: g.Globals, stdin: stdin, stdout: stdout, stderr: stderr}
-	return report(stderr, command.Run(s))
+	return report(stderr, command.Run(s, parser))
+}
+
+// newParser makes the parser of a command line, and the model that help and completion are made from.
+func newParser(g *grammar, stdout, stderr io.Writer) *kong.Kong {
+	return kong.Must(g, kong.Name("rollcall"), kong.Description(description), kong.Writers(stdout, stderr),
+		kong.Vars{"default_server": client.DefaultServer},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
 }

@@ -18,6 +18,14 @@ type membersCmd struct {
 
 type membersListCmd struct{}
 
+// Help teaches by example.
+func (membersListCmd) Help() string {
+	return `Examples:
+
+    rollcall members list
+    rollcall members list --json | jq -r 'select(.alive | not) | .name'`
+}
+
 // Run lists the servers.
 func (membersListCmd) Run(ctx context.Context, s *session) error {
 	cl, ctx, cancel, err := s.request(ctx)
@@ -57,6 +65,14 @@ func dash(text string) string {
 }
 
 type membersGroupsCmd struct{}
+
+// Help teaches by example.
+func (membersGroupsCmd) Help() string {
+	return `Examples:
+
+    rollcall members groups
+    rollcall members groups --json`
+}
 
 // Run lists the groups.
 func (membersGroupsCmd) Run(ctx context.Context, s *session) error {
@@ -107,7 +123,14 @@ func (c membersAddCmd) Run(ctx context.Context, s *session) error {
 }
 
 type membersPromoteCmd struct {
-	Name string `arg:"" help:"The server."`
+	Name string `arg:"" complete:"members" help:"The server."`
+}
+
+// Help teaches by example.
+func (membersPromoteCmd) Help() string {
+	return `A server that was started with --join --non-voter has everything and votes on nothing, until it is promoted.
+
+    rollcall members promote d`
 }
 
 // Run promotes a server.
@@ -118,13 +141,15 @@ func (c membersPromoteCmd) Run(ctx context.Context, s *session) error {
 }
 
 type membersRemoveCmd struct {
-	Name string `arg:"" help:"The server."`
+	Name string `arg:"" complete:"members" help:"The server."`
 }
 
 // Help says what it means.
 func (membersRemoveCmd) Help() string {
 	return `The server stops by itself. It can come back under the same name with an empty data folder, as a new replica.
-A removal that would leave too few servers that vote and answer is refused.`
+A removal that would leave too few servers that vote and answer is refused.
+
+    rollcall members remove d --reason "its host is gone"`
 }
 
 // Run removes a server.

@@ -43,6 +43,14 @@ func (c namespaceCreateCmd) Run(ctx context.Context, s *session) error {
 
 type namespaceListCmd struct{}
 
+// Help teaches by example.
+func (namespaceListCmd) Help() string {
+	return `Examples:
+
+    rollcall namespace list
+    rollcall namespace list --json                 with their groups and revisions`
+}
+
 // Run lists the namespaces.
 func (namespaceListCmd) Run(ctx context.Context, s *session) error {
 	cl, ctx, cancel, err := s.request(ctx)

@@ -14,6 +14,14 @@ type namespaceShowCmd struct {
 	Name string `arg:"" help:"The namespace."`
 }
 
+// Help teaches by example.
+func (namespaceShowCmd) Help() string {
+	return `Shows what a namespace holds, what it may hold, and how much of its past can be read.
+
+    rollcall namespace show staging
+    rollcall namespace show default --json`
+}
+
 // Run shows a namespace.
 func (c namespaceShowCmd) Run(ctx context.Context, s *session) error {
 	cl, ctx, cancel, err := s.request(ctx)

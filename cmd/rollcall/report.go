@@ -28,6 +28,9 @@ func report(stderr io.Writer, err error) int {
 	if errors.Is(err, errDiffers) {
 		return 1 // which was shown
 	}
+	if command, ok := errors.AsType[exitStatus](err); ok {
+		return command.ExitCode() // it has said itself what went wrong
+	}
 	var exit kong.ExitCoder
 	var wrong misuse
 	fmt.Fprintf(stderr, "rollcall: %v\n", err)
@@ -48,7 +51,10 @@ func advice(err error) string {
 	var parse *kong.ParseError
 	var unreachable *client.UnreachableError
 	var p *client.Problem
+	var otherwise *elseError
 	switch {
+	case errors.As(err, &otherwise):
+		return "\"else\" ran, where there is one."
 	case errors.As(err, &parse):
 		return "Try: " + strings.TrimSpace(commandOf(parse)+" --help")
 	case errors.Is(err, client.ErrOutcomeUnknown):
@@ -73,6 +79,8 @@ func problemAdvice(p *client.Problem) string {
 		return "Nothing was changed. See \"rollcall namespace show NAME\"."
 	case client.ErrHistoryTrimmed:
 		return "What happened before is still in the ledger: \"rollcall log\", \"rollcall kv history KEY\"."
+	case client.ErrUnknownSession:
+		return "Make one with \"rollcall session create\", or see \"rollcall session list\"."
 	case client.ErrNoQuorum:
 		return "Nothing was changed. Most of the group's servers must be running; then try again."
 	}

@@ -25,7 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"rollcall": main})
+	testscript.Main(m, map[string]func(){"rollcall": main, "rollcall-parse": parseOnly})
 }
 
 // TestScripts runs the command line as a process of its own against a server of this one. The server's clock stands
@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // or each process waits a second at its end under -race
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "await": await},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "await": await, "server": useServer},
 	})
 }
 
@@ -97,6 +97,18 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s never matched %s; it holds:\n%s", args[0], args[1], text)
+}
+
+// useServer has the commands that follow speak to the server whose endpoints.json this is.
+func useServer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: server endpoints.json")
+	}
+	var endpoints struct {
+		HTTP string `json:"http"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &endpoints))
+	ts.Setenv("ROLLCALL_SERVER", "http://"+endpoints.HTTP)
 }
 
 // TestAnyDocumentThroughTheDoor is the round trip over HTTP, with the keys and content types that a server keeps.

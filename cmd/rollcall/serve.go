@@ -57,7 +57,7 @@ func (serveCmd) Help() string {
     rollcall serve --data /var/lib/rollcall --name a
     rollcall serve --name a --raft 127.0.0.1:7601 --bootstrap a=127.0.0.1:7601,b=127.0.0.1:7611,c=127.0.0.1:7621
     rollcall serve --name d --raft 127.0.0.1:7631 --join http://127.0.0.1:7600
-    rollcall serve --http 127.0.0.1:0 --raft 127.0.0.1:0 --nats 127.0.0.1:0 --dns 127.0.0.1:0 --data $(mktemp -d)
+    rollcall serve --http 127.0.0.1:0 --raft 127.0.0.1:0 --nats 127.0.0.1:0 --dns 127.0.0.1:0 --data "$(mktemp -d)"
 
 Where it listens also stands in endpoints.json in the data folder, once it is ready.`
 }

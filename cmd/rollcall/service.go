@@ -27,7 +27,7 @@ type serviceCmd struct {
 }
 
 type serviceRegisterCmd struct {
-	Name     string            `arg:"" optional:"" help:"The service."`
+	Name     string            `arg:"" optional:"" complete:"services" help:"The service."`
 	ID       string            `name:"id" help:"The instance; left out, HOST-SERVICE, with this host's name."`
 	Address  string            `help:"Its IP address or host name."`
 	Port     uint16            `help:"Its port."`
@@ -38,7 +38,9 @@ type serviceRegisterCmd struct {
 	Meta     map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"A fact about it; give it once for each."`
 	Weight   *uint16           `placeholder:"N" help:"Its share among equals (RFC 2782); left out, 1."`
 	Priority *uint16           `placeholder:"N" help:"Its rank, lowest first (RFC 2782); left out, 1."`
+	Session  string            `placeholder:"ID" help:"It ends with this session."`
 	File     string            `placeholder:"FILE" help:"Register all instances of a JSON file instead; - is standard input."`
+	rehearsing
 }
 
 // Help teaches by example.
@@ -47,6 +49,7 @@ func (serviceRegisterCmd) Help() string {
 
     rollcall service register web --id web-1 --address 10.0.0.7 --port 8080
     rollcall service register web --id web-2 --address 10.0.0.8 --port 8080 --protocol http --tag blue --meta zone=a
+    rollcall service register web --id web-3 --address 10.0.0.9 --port 8080 --session 7      gone when session 7 is
     rollcall service register --file services.json
 
 Registering the same thing again changes nothing; registering another thing under the same id replaces it.
@@ -63,6 +66,9 @@ func (c serviceRegisterCmd) Run(ctx context.Context, s *session) error {
 	if c.File != "" {
 		if c.Name != "" {
 			return misusef("give either a service to register or --file, not both")
+		}
+		if c.DryRun {
+			return misusef("--dry-run rehearses one commit, and a --file may take several")
 		}
 		return registerFile(ctx, s, c.File)
 	}
@@ -81,12 +87,17 @@ func (c serviceRegisterCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer cancel()
+	var plan client.Rehearsal
 	w, err := cl.Register(ctx, client.Instance{
 		Service: c.Name, ID: c.ID, Node: c.Node, Address: c.Address, Port: c.Port, Protocol: c.Protocol,
 		Version: c.Release, Tags: c.Tag, Meta: c.Meta, Weight: c.Weight, Priority: c.Priority,
-	})
-	if err != nil {
+		Session: c.Session,
+	}, c.rehearse(nil, &plan)...)
+	switch {
+	case err != nil:
 		return err
+	case c.DryRun:
+		return s.rehearsed(ctx, cl, plan)
 	}
 	return s.result(w, "%s of %s is registered, at revision %d", plain(c.ID), plain(c.Name), w.Revision)
 }
@@ -162,8 +173,9 @@ func parseServices(text []byte) (instances []client.Instance, services int, err 
 }
 
 type serviceDeregisterCmd struct {
-	Name string `arg:"" help:"The service."`
+	Name string `arg:"" complete:"services" help:"The service."`
 	ID   string `name:"id" required:"" help:"The instance."`
+	rehearsing
 }
 
 // Help teaches by example.
@@ -180,15 +192,19 @@ func (c serviceDeregisterCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer cancel()
-	w, err := cl.Deregister(ctx, c.Name, c.ID)
-	if err != nil {
+	var plan client.Rehearsal
+	w, err := cl.Deregister(ctx, c.Name, c.ID, c.rehearse(nil, &plan)...)
+	switch {
+	case err != nil:
 		return err
+	case c.DryRun:
+		return s.rehearsed(ctx, cl, plan)
 	}
 	return s.result(w, "%s of %s is gone, at revision %d", plain(c.ID), plain(c.Name), w.Revision)
 }
 
 type serviceListCmd struct {
-	Name string   `arg:"" optional:"" help:"The service whose instances to list; left out, all services."`
+	Name string   `arg:"" optional:"" complete:"services" help:"The service whose instances to list; left out, all services."`
 	Tag  []string `help:"Only instances with this tag; give it once for each."`
 	At   string   `placeholder:"REVISION|TIME" help:"As it was then."`
 }
@@ -251,7 +267,7 @@ func rows[T any](s *session, things []T, row func(T) []string) error {
 }
 
 type serviceResolveCmd struct {
-	Name string   `arg:"" help:"The service."`
+	Name string   `arg:"" complete:"services" help:"The service."`
 	Tag  []string `help:"Only instances with this tag; give it once for each."`
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,6 +90,36 @@ func (s *session) result(w client.Written, format string, args ...any) error {
 		return s.line(w)
 	}
 	return s.sayf(format, args...)
+}
+
+// rehearsing is the flag of commands that can be tried without doing anything.
+type rehearsing struct {
+	DryRun bool `help:"Show the events that this would write, and write nothing."`
+}
+
+// rehearse adds what has the change rehearsed, where that is wanted.
+func (r rehearsing) rehearse(options []client.WriteOption, plan *client.Rehearsal) []client.WriteOption {
+	if r.DryRun {
+		return append(options, client.DryRun(plan))
+	}
+	return options
+}
+
+// rehearsed tells what a change would do: to a program as the server's own answer.
+func (s *session) rehearsed(ctx context.Context, cl *client.Client, plan client.Rehearsal) error {
+	if s.JSON {
+		return s.sayf("%s", bytes.TrimSpace(plan.Raw))
+	}
+	if plan.Total == 0 {
+		return s.sayf("nothing would be written: it is so already")
+	}
+	story := newStory(s, cl)
+	for _, e := range plan.Events {
+		if err := story.event(ctx, s.stdout, e); err != nil {
+			return err
+		}
+	}
+	return s.sayf("%d events would be written; this was a rehearsal", plan.Total)
 }
 
 // flushed gives a buffer before the output, for commands that write much. What was written before an error is shown.

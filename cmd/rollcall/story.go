@@ -41,6 +41,9 @@ type eventData struct {
 	Value       *string `json:"value"`
 	ValueBase64 []byte  `json:"value_base64"`
 	ContentType string  `json:"content_type"`
+	TTL         string  `json:"ttl"`
+	Directory   string  `json:"directory"`
+	OnEnd       string  `json:"on_end"`
 
 	client.Instance
 
@@ -80,15 +83,30 @@ func (t *story) event(ctx context.Context, out io.Writer, e client.Event) error 
 func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
 	switch e.Type {
 	case "rollcall.kv.put":
-		now := summary(d.value())
+		entry := d.entry()
+		now := shownValue(entry)
 		before := t.before(ctx, e, d, t.readKey)
 		t.remember(e, now)
+		if lease := lease(entry); lease != "" {
+			now += " (" + lease + ")"
+		}
 		if before == "" {
 			return fmt.Sprintf("put         %s = %s", plain(d.Key), now)
 		}
 		return fmt.Sprintf("put         %s: %s → %s", plain(d.Key), before, now)
 	case "rollcall.kv.delete":
-		return withBefore(fmt.Sprintf("delete      %s", plain(d.Key)), t.forget(ctx, e, d, t.readKey))
+		return withBefore(fmt.Sprintf("delete      %s%s", plain(d.Key), d.because()), t.forget(ctx, e, d, t.readKey))
+	case "rollcall.kv.expire":
+		text := fmt.Sprintf("expire      %s%s", plain(d.Key), d.because())
+		return withBefore(text, t.forget(ctx, e, d, t.readKey))
+	case "rollcall.kv.release":
+		return fmt.Sprintf("release     %s%s", plain(d.Key), d.because())
+	case "rollcall.session.create":
+		return fmt.Sprintf("session     %s begins: %s, on end %s", plain(d.ID), d.TTL, d.OnEnd)
+	case "rollcall.session.end":
+		return fmt.Sprintf("session     %s ends", plain(d.ID))
+	case "rollcall.session.expire":
+		return fmt.Sprintf("session     %s expires", plain(d.ID))
 	case "rollcall.service.register":
 		now := d.instance()
 		before := t.before(ctx, e, d, nil)
@@ -101,7 +119,9 @@ func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
 		}
 		return fmt.Sprintf("register    %s/%s: %s → %s", plain(d.Service), plain(d.ID), before, now)
 	case "rollcall.service.deregister":
-		return withBefore(fmt.Sprintf("deregister  %s/%s", plain(d.Service), plain(d.ID)), t.forget(ctx, e, d, nil))
+		return withBefore(fmt.Sprintf("deregister  %s/%s%s", plain(d.Service), plain(d.ID), d.because()), t.forget(ctx, e, d, nil))
+	case "rollcall.service.expire":
+		return withBefore(fmt.Sprintf("expire      %s/%s%s", plain(d.Service), plain(d.ID), d.because()), t.forget(ctx, e, d, nil))
 	case "rollcall.namespace.open":
 		return fmt.Sprintf("open        namespace %s", plain(d.Namespace))
 	case "rollcall.namespace.create":
@@ -128,6 +148,24 @@ func (d eventData) value() []byte {
 	return d.ValueBase64
 }
 
+// entry is what a key was given: its value, and what it ends with.
+func (d eventData) entry() client.Entry {
+	e := client.Entry{Key: d.Key, Value: d.value(), Session: d.Session}
+	e.TTL, _ = time.ParseDuration(d.TTL) // none, where it is none
+	return e
+}
+
+// because says what took a thing with it; empty for nothing.
+func (d eventData) because() string {
+	switch {
+	case d.Directory != "" && d.Directory != d.Key:
+		return " with directory " + plain(d.Directory)
+	case d.Session != "":
+		return " with session " + plain(d.Session)
+	}
+	return ""
+}
+
 func (d eventData) instance() string {
 	words := []string{hostPort(d.Instance)}
 	if d.Node != "" {
@@ -138,6 +176,9 @@ func (d eventData) instance() string {
 	}
 	if len(d.Tags) > 0 {
 		words = append(words, "["+plain(strings.Join(d.Tags, " "))+"]")
+	}
+	if d.Session != "" {
+		words = append(words, "(session "+plain(d.Session)+")")
 	}
 	return strings.Join(words, " ")
 }
@@ -164,7 +205,7 @@ func (t *story) readKey(ctx context.Context, d eventData) string {
 	if err != nil {
 		return fmt.Sprintf("(as of #%d)", d.Previous) // trimmed, or out of reach: the revision is still told
 	}
-	return summary(e.Value)
+	return shownValue(e)
 }
 
 func (t *story) remember(e client.Event, text string) {

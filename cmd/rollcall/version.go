@@ -46,6 +46,14 @@ func thisBuild() build {
 
 type versionCmd struct{}
 
+// Help teaches by example.
+func (versionCmd) Help() string {
+	return `Examples:
+
+    rollcall version
+    rollcall version --json`
+}
+
 // Run says which build this is.
 func (versionCmd) Run(s *session) error {
 	b := thisBuild()
