@@ -112,11 +112,15 @@ func (d schemas) operation(op *operation) *huma.Operation {
 	for _, a := range op.answers {
 		o.Responses[strconv.Itoa(a.status)] = d.answer(op, a)
 	}
+	if op.or != nil {
+		d.or(o.Responses["200"], op.or)
+	}
 	if op.write && !op.renewal {
 		if o.Responses["200"] == nil { // it makes something new, unless it is only rehearsed
 			o.Responses["200"] = d.answer(op, answer{about: "Nothing was written", as: asJSON[rehearsal]()})
 		} else {
-			d.rehearsed(o.Responses["200"])
+			d.or(o.Responses["200"], reflect.TypeFor[rehearsal]())
+			o.Responses["200"].Description += "; with `dry-run`, a Rehearsal"
 		}
 	}
 	d.refusals(o.Responses, op)
@@ -170,12 +174,15 @@ func (d schemas) answer(op *operation, a answer) *huma.Response {
 	return r
 }
 
-// rehearsed says that a write may also be answered with what it would do.
-func (d schemas) rehearsed(r *huma.Response) {
+// or says that an answer may be of another form, too.
+func (d schemas) or(r *huma.Response, other reflect.Type) {
 	for _, m := range r.Content {
-		m.Schema = &huma.Schema{OneOf: []*huma.Schema{m.Schema, d.Schema(reflect.TypeFor[rehearsal](), true, "")}}
+		forms := m.Schema.OneOf
+		if forms == nil {
+			forms = []*huma.Schema{m.Schema}
+		}
+		m.Schema = &huma.Schema{OneOf: append(slices.Clone(forms), d.Schema(other, true, ""))}
 	}
-	r.Description += "; with `dry-run`, a Rehearsal"
 }
 
 // codesOf are all codes that an operation may give.

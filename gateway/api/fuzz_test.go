@@ -80,6 +80,8 @@ func FuzzTxn(f *testing.F) {
 		`{"if":[{"key":"a","value":{"op":"<","to":"b"}},{"prefix":"p","empty":true}]}`,
 		`{"then":[{"register":{"service":"s","id":"i","address":"::1","meta":{"a":"b"},"tags":["x"],"port":1}}]}`,
 		`{"then":[{"put":{"key":"\ud83d\ude00","value_base64":"AA=="}}]}`, `{"then":[{"delete":{"key":"a"}},{"deregister":{"service":"s","id":"i"}}]}`,
+		`{"if":[{"key":"a","session":"7"}],"then":[{"put":{"key":"a","value":"1","ttl":"30s"}},{"put":{"key":"d/","ttl":"1m"}}]}`,
+		`{"then":[{"put":{"key":"a","value":"1","session":"7"}},{"register":{"service":"s","id":"i","address":"::1","session":"7"}}]}`,
 		`{"then":null}`, `[`, `{"if":[{"key":"a","exists":tru`, `{"a":1}`, "{\"if\":\"\xff\"}", `{"then":[{"put":{"key":"\ud800"}}]}`,
 	} {
 		f.Add(body)
@@ -94,6 +96,10 @@ func FuzzTxn(f *testing.F) {
 			decoder.DisallowUnknownFields()
 			if err := decoder.Decode(&strictTxn{}); err != nil {
 				t.Errorf("%q was taken: %v", body, err)
+			}
+		case http.StatusConflict: // there is no session in this backend
+			if !strings.Contains(body, "session") {
+				t.Errorf("%q was refused with %s", body, w.Body)
 			}
 		case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
 			if b.Submitted() != 0 {
@@ -112,11 +118,13 @@ type strictTxn struct {
 		Revision, Version    any
 		CreateRevision       any `json:"create_revision"`
 		Value, Exists, Empty any
+		Session              any
 		ValueBase64          any `json:"value_base64"`
 	}
 	Then, Else []struct {
 		Put *struct {
 			Key, Value, Flags any
+			TTL, Session      any
 			ValueBase64       any `json:"value_base64"`
 			ContentType       any `json:"content_type"`
 		}

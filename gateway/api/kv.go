@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"reflect"
 
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/gateway"
@@ -32,6 +33,7 @@ func keyOperations() []operation {
 		},
 		refusals: append(conditions, commands.CodeInvalidKey, commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody,
 			commands.CodeInvalidTTL, commands.CodeUnknownSession, gateway.CodeConflicting, gateway.CodeNoLease, commands.CodeNotFound),
+		or:     reflect.TypeFor[renewed](),
 		handle: putKey,
 	}, {
 		id: "kv.get", method: http.MethodGet, path: keyPath, group: "kv",

@@ -25,6 +25,7 @@ type operation struct {
 	headers []header
 	body    *body
 	answers []answer
+	or      reflect.Type // what a 200 may have in place of its answer, nil for nothing
 	// refusals are the codes that say something particular about this operation; those that every operation may
 	// give are added to the document.
 	refusals []commands.Code
