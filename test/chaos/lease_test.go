@@ -12,7 +12,7 @@ import (
 )
 
 // leaseTTL is short, so that many sessions end while they are held by somebody who cannot reach a server in time.
-const leaseTTL = 2 * time.Second
+const leaseTTL = time.Second
 
 // hold has a client begin sessions, keep each alive for a while on random servers, and forget it then, until ctx ends.
 func (c *client) hold(ctx context.Context) {
