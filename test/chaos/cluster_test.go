@@ -77,6 +77,21 @@ func (c *cluster) awaitReady() error {
 	return err
 }
 
+// whole tells whether every server votes in every group: one that was wiped comes back as another replica, which has no vote
+// until it has caught up, and to lose a second server before that is to lose the quorum.
+func (c *cluster) whole() bool {
+	var all struct {
+		Groups []group `json:"groups"`
+	}
+	err := getJSON(c.servers[0], "/v1/_system/groups", &all)
+	for _, g := range all.Groups {
+		if len(g.Members) != len(c.servers) {
+			return false
+		}
+	}
+	return err == nil && len(all.Groups) > 0
+}
+
 // logf says what is done to the cluster, and when.
 func (c *cluster) logf(format string, args ...any) {
 	c.t.Logf("%7.2fs %s", time.Since(c.began).Seconds(), fmt.Sprintf(format, args...))

@@ -84,6 +84,10 @@ func (t *trouble) once(m misfortune) bool {
 		t.errs = append(t.errs, fmt.Errorf("RecoversInTime: after %q on %s: %w", m.name, s.name, err))
 		return false
 	}
+	if err := eventually("a vote for every server", recovery, t.whole); err != nil {
+		t.errs = append(t.errs, fmt.Errorf("RecoversInTime: after %q on %s: %w", m.name, s.name, err))
+		return false
+	}
 	t.wait(50, 300)
 	return true
 }
