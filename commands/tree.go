@@ -39,7 +39,13 @@ func (PutTree) command()      {}
 func (PutTree) since() uint32 { return VersionLeases }
 
 // base is the key that the scope itself is; empty where there is none.
-func (c PutTree) base() string { return strings.TrimSuffix(c.Prefix, "/") }
+func (c PutTree) base() string {
+	base := strings.TrimSuffix(c.Prefix, "/")
+	if event.IsDirectory(base) {
+		return "" // which has no value
+	}
+	return base
+}
 
 // find gives the entry of a key.
 func (c PutTree) find(key string) (TreeEntry, bool) {
@@ -54,7 +60,7 @@ func (c PutTree) find(key string) (TreeEntry, bool) {
 func (c PutTree) above(key string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := max(len(c.Prefix)-1, 0); i < len(key); i++ {
-			if key[i] == '/' && i > 0 && !yield(key[:i]) {
+			if key[i] == '/' && i > 0 && key[i-1] != '/' && !yield(key[:i]) { // what ends in a slash is a directory
 				return
 			}
 		}
@@ -200,7 +206,11 @@ func stateThen(s State, at Situation, r event.Revision) (State, *Rejection) {
 	if r := kept(s, r, "the condition that nothing has changed"); r != nil {
 		return nil, r
 	}
-	return at.Past(r), nil
+	then := at.Past(r)
+	if then.Restored() != s.Restored() {
+		return nil, reject(CodeConditionFailed, "the namespace was restored from a snapshot since revision %d was seen: it may have been another one then", r)
+	}
+	return then, nil
 }
 
 // treeWriter collects what a tree changes.
@@ -286,6 +296,8 @@ func (w *treeWriter) delete(key string, revision event.Revision) *Rejection {
 // what is unchanged keeps its own.
 func keptType(current event.Entry, e TreeEntry) string {
 	switch was := current.ContentType; {
+	case isTime(was) && !isJSON(e.ContentType) && string(current.Value) == string(e.Value):
+		return was // most formats have no dates, and give one back as text
 	case isJSON(was) != isJSON(e.ContentType), isTime(was) != isTime(e.ContentType):
 		return e.ContentType
 	case string(current.Value) == string(e.Value), isJSON(was), was == "", strings.HasPrefix(strings.ToLower(was), "text/"):

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"mime"
+	"slices"
 	"strings"
 
 	"github.com/rollcall/rollcall/client"
@@ -29,7 +31,14 @@ func newDocumentDiff(ctx context.Context, cl *client.Client, prefix, name string
 	}
 	d := documentDiff{Rehearsal: rehearsal, prefix: prefix, name: name, was: map[string]client.Entry{}}
 	changed := map[string]bool{}
-	for _, e := range rehearsal.Events {
+	d.Events = slices.DeleteFunc(d.Events, func(e client.Event) bool {
+		other := !strings.HasPrefix(e.Type, "rollcall.kv.") // such as that a quota is nearly used up
+		if other {
+			d.Total--
+		}
+		return other
+	})
+	for _, e := range d.Events {
 		data, err := dataOf(e)
 		if err != nil {
 			return documentDiff{}, err
@@ -106,7 +115,10 @@ func (d documentDiff) tell(s *session) error {
 func inDocument(value []byte, contentType string) string {
 	mediaType, _, err := mime.ParseMediaType(contentType)
 	if err == nil && mediaType == "application/json" && json.Valid(value) {
-		return strings.Join(strings.Fields(string(value)), " ")
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, value); err == nil {
+			return compact.String()
+		}
 	}
 	var b strings.Builder
 	e := json.NewEncoder(&b)

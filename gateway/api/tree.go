@@ -12,7 +12,7 @@ import (
 )
 
 // A document is made whole in memory, so it is bounded: by the keys and values that go in, and by what comes out.
-const documentBytesMax = 8 << 20
+const documentBytesMax = document.RenderBytesMax
 
 var (
 	documentPrefix = parameter{name: "prefix", kind: text, required: true, description: "Where the document stands: at this key, and below it. " +
@@ -85,7 +85,11 @@ func putTree(c *call) error {
 	}
 	leaves, err := document.Parse(format, c.query.Get("prefix"), content)
 	if err != nil {
-		return documentProblem(err)
+		return documentProblem(err, c.query.Get("prefix"))
+	}
+	if tree.Replace && len(leaves) == 0 && format != document.JSON && format != document.YAML {
+		// There an empty file is a document, too, and is more often a mistake: of an editor, or of a pipe.
+		return gateway.NewProblem(gateway.CodeInvalidDocument, "the document is empty, and to replace by it would delete everything: to delete all of it, delete the prefix, or send {} as JSON")
 	}
 	for _, l := range leaves {
 		tree.Entries = append(tree.Entries, commands.TreeEntry(l))
@@ -154,7 +158,7 @@ func getTree(c *call) error {
 	content, err := document.Render(format, prefix, leaves)
 	if err != nil {
 		delete(c.w.Header(), "Etag")
-		return documentProblem(err)
+		return documentProblem(err, c.query.Get("prefix"))
 	}
 	if len(content) > documentBytesMax {
 		delete(c.w.Header(), "Etag")
@@ -192,7 +196,10 @@ func documentTooLarge(prefix string) error {
 }
 
 // documentProblem says what is wrong with a document, or with keys that cannot be one.
-func documentProblem(err error) error {
+func documentProblem(err error, prefix string) error {
+	if errors.Is(err, document.ErrTooLarge) {
+		return documentTooLarge(prefix)
+	}
 	if syntax, ok := errors.AsType[*document.SyntaxError](err); ok {
 		p := gateway.NewProblem(gateway.CodeInvalidDocument, "%s; nothing was written", syntax)
 		p.Line, p.Column = syntax.Line, syntax.Column

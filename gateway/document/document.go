@@ -18,6 +18,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"slices"
@@ -96,9 +97,23 @@ const (
 const (
 	// BytesMax bounds a document that is read.
 	BytesMax = 4 << 20
+	// RenderBytesMax bounds one that is written.
+	RenderBytesMax = 8 << 20
 	// depthMax is how many segments a key may have.
 	depthMax = 128
 )
+
+// ErrTooLarge says that a document would be larger than RenderBytesMax.
+var ErrTooLarge = errors.New("the document is too large")
+
+// bounded ends the writing of a document that gets too large: keys that are short by themselves may be long ones in a
+// format that indents.
+func bounded(b *bytes.Buffer) error {
+	if b.Len() > RenderBytesMax {
+		return ErrTooLarge
+	}
+	return nil
+}
 
 // SyntaxError says where a document is not one. Line and Column count from 1, columns in characters.
 type SyntaxError struct {
@@ -141,8 +156,12 @@ func NewPlace(prefix string) Place {
 	if prefix == "" {
 		return Place{}
 	}
-	base := strings.TrimSuffix(prefix, "/")
-	return Place{Base: base, Below: base + "/"}
+	below := strings.TrimSuffix(prefix, "/") + "/"
+	base := strings.TrimSuffix(below, "/")
+	if strings.HasSuffix(base, "/") {
+		base = "" // that is a directory, which has no value
+	}
+	return Place{Base: base, Below: below}
 }
 
 // Parse takes a document apart. The leaves are in the order of their keys. What is wrong with it is a *SyntaxError.
@@ -150,6 +169,7 @@ func Parse(f Format, prefix string, document []byte) ([]Leaf, error) {
 	if len(document) > BytesMax {
 		return nil, &SyntaxError{1, 1, fmt.Sprintf("the document is longer than %d bytes; bring in its parts", BytesMax)}
 	}
+	document = bytes.TrimPrefix(document, []byte("\ufeff")) // which some editors begin every file with
 	if i := invalidUTF8(document); i >= 0 {
 		return nil, syntaxAt(document, i, "a byte that is not UTF-8")
 	}
@@ -179,7 +199,7 @@ func Parse(f Format, prefix string, document []byte) ([]Leaf, error) {
 	return t.leaves, nil
 }
 
-// Render puts the leaves at a place together. Keys that end in a slash are directories, which have no value, and are
+// Render puts the leaves at a place together, in at most RenderBytesMax. Keys that end in a slash are directories, which have no value, and are
 // left out. What the format cannot hold is a *ConflictError or an *UnfitError.
 func Render(f Format, prefix string, leaves []Leaf) ([]byte, error) {
 	leaves = slices.DeleteFunc(slices.Clone(leaves), func(l Leaf) bool { return strings.HasSuffix(l.Key, "/") })
@@ -384,6 +404,10 @@ func tooMany(document []byte, f Format) int {
 			elements++
 			if begins {
 				keys++
+			}
+		case ':', '?', '&':
+			if f == YAML { // each may begin something, without a comma or a line
+				elements++
 			}
 		case '=':
 			keys++

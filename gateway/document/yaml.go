@@ -136,6 +136,9 @@ func isPlain(n *yaml.Node) bool {
 
 // yamlToJSON writes any value as JSON.
 func yamlToJSON(b *bytes.Buffer, n *yaml.Node) error {
+	if n.Anchor != "" {
+		return atNode(n, "anchors are not known here, as what refers to them is not")
+	}
 	switch n.Kind {
 	case yaml.ScalarNode:
 		text, raw, err := yamlScalar(n)
@@ -185,6 +188,9 @@ func yamlToJSON(b *bytes.Buffer, n *yaml.Node) error {
 	}
 }
 
+// yamlBasedMax bounds numbers that are not decimal: to write one as such costs the square of its length.
+const yamlBasedMax = 64
+
 var (
 	yamlBased   = regexp.MustCompile(`^(0o[0-7]+|0x[0-9a-fA-F]+)$`)
 	yamlFloat   = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
@@ -208,6 +214,8 @@ func yamlScalar(n *yaml.Node) (text, raw string, err error) {
 		switch {
 		case yamlNoFloat.MatchString(v):
 			return "", "", atNode(n, "%s is a number that JSON does not know; quote it to have it as text", v)
+		case len(v) > yamlBasedMax && yamlBased.MatchString(v):
+			return "", "", atNode(n, "%.20s… has more than %d digits; write it as a decimal number, or quote it", v, yamlBasedMax)
 		case yamlBased.MatchString(v):
 			whole, _ := new(big.Int).SetString(v, 0)
 			return "", whole.String(), nil
@@ -244,15 +252,15 @@ func jsonNumber(v string) (raw string, ok bool) {
 func renderYAML(root *node) ([]byte, error) {
 	var b bytes.Buffer
 	if root.leaf == nil && len(root.members) > 0 {
-		writeYAML(&b, root, 0)
-		return b.Bytes(), nil
+		err := writeYAML(&b, root, 0)
+		return b.Bytes(), err
 	}
 	writeYAMLLeaf(&b, root, 0)
 	return b.Bytes(), nil
 }
 
 // writeYAML writes an object's members, one to a line.
-func writeYAML(b *bytes.Buffer, n *node, depth int) {
+func writeYAML(b *bytes.Buffer, n *node, depth int) error {
 	for _, name := range n.names() {
 		b.WriteString(strings.Repeat("  ", depth))
 		b.WriteString(yamlText(name))
@@ -260,12 +268,18 @@ func writeYAML(b *bytes.Buffer, n *node, depth int) {
 		child := n.members[name]
 		if child.leaf == nil {
 			b.WriteByte('\n')
-			writeYAML(b, child, depth+1)
+			if err := writeYAML(b, child, depth+1); err != nil {
+				return err
+			}
 			continue
 		}
 		b.WriteByte(' ')
 		writeYAMLLeaf(b, child, depth+1)
+		if err := bounded(b); err != nil {
+			return err
+		}
 	}
+	return bounded(b)
 }
 
 // writeYAMLLeaf writes a leaf and ends its line.

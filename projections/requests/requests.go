@@ -19,8 +19,8 @@ func Fold(w store.Writer, e event.Event) {
 	if r := e.Request; r != nil {
 		w.Set(store.TableRequests, []byte(r.Key), encode(event.Done{Request: *r, First: e.Revision, Commit: e.Commit, Time: e.Time}))
 	}
-	if _, ok := e.Body.(event.NamespaceTrimmed); ok {
-		sweep(w, e.Time)
+	if b, ok := e.Body.(event.NamespaceTrimmed); ok {
+		sweep(w, e.Time, b.KeptFrom-b.Previous)
 	}
 }
 

@@ -14,14 +14,17 @@ import (
 var sweptKey = []byte("requests")
 
 const (
-	// sweepMax bounds how many are looked at for one event, so that no fold takes long.
-	sweepMax = 2_000
+	// How many are looked at for one event: twice as many as revisions have gone by, for each may have brought one, but no
+	// more than sweepMost, so that no fold takes long.
+	sweepLeast = 2_000
+	sweepMost  = 50_000
 	// forgotten is after how long a request is deleted: a proposer's clock, by which it counts, may be behind that of the
 	// ledger.
 	forgotten = 2 * event.RequestKept
 )
 
-func sweep(w store.Writer, now event.Time) {
+func sweep(w store.Writer, now event.Time, passed event.Revision) {
+	most := int(min(max(2*passed, sweepLeast), sweepMost))
 	cursor, begun := w.Get(store.TableSystem, sweptKey)
 	var from []byte
 	if begun {
@@ -31,7 +34,7 @@ func sweep(w store.Writer, now event.Time) {
 	var last []byte
 	looked := 0
 	for key, row := range w.Scan(store.TableRequests, nil, from) {
-		if looked == sweepMax {
+		if looked == most {
 			break
 		}
 		looked++
@@ -44,7 +47,7 @@ func sweep(w store.Writer, now event.Time) {
 		w.Delete(store.TableRequests, key)
 	}
 	switch {
-	case looked == sweepMax:
+	case looked == most:
 		w.Set(store.TableSystem, sweptKey, last)
 	case begun:
 		w.Delete(store.TableSystem, sweptKey)
