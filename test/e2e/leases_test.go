@@ -16,8 +16,8 @@ func TestLeasesOutliveTheirTimekeeper(t *testing.T) {
 	const ttl = 3 * time.Second
 	c := newCluster(t, "a", "b", "c")
 	a := c.servers["a"]
+	alive := time.Now() // when the last request was made that was acknowledged: the whole TTL counts from later on
 	session := a.do("POST", "/v1/default/sessions", `{"ttl":"3s","on_end":"delete"}`).want(t, http.StatusCreated)["id"].(string)
-	alive := time.Now()
 	a.do("PUT", "/v1/default/kv/held?session="+session, "v").want(t, http.StatusCreated)
 	a.do("PUT", "/v1/default/services/web/instances/w1", fmt.Sprintf(`{"address":"10.0.0.7","port":80,"session":%q}`, session)).want(t, http.StatusCreated)
 	a.do("PUT", "/v1/default/kv/tree/?ttl=3s", "").want(t, http.StatusCreated)
@@ -27,11 +27,12 @@ func TestLeasesOutliveTheirTimekeeper(t *testing.T) {
 		t.Helper()
 		for n := 0; time.Now().Before(until); n++ {
 			for _, name := range []string{"a", "b", "c"} {
+				call := time.Now()
 				r, err := c.servers[name].try("PUT", "/v1/default/sessions/"+session+"/keepalive", "")
 				switch {
 				case err != nil || r.status == http.StatusServiceUnavailable || r.status == http.StatusGatewayTimeout:
 				case r.status == http.StatusOK:
-					alive = time.Now()
+					alive = call
 				default:
 					t.Fatalf("%s after the last keepalive: %d %s", time.Since(alive), r.status, r.body)
 				}
