@@ -52,6 +52,7 @@ type eventData struct {
 	Previous  uint64 `json:"previous"`
 	From      uint64 `json:"from"`
 	SkippedTo uint64 `json:"skipped_to"`
+	Server    string `json:"server"`
 	// Version is a number in a key's data and a text in an instance's; it shadows the one in Instance.
 	Version any `json:"version"`
 }
@@ -128,6 +129,8 @@ func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
 		return fmt.Sprintf("create      namespace %s on group %d", plain(d.Namespace), d.Group)
 	case "rollcall.namespace.configure", "rollcall.namespace.usage", "rollcall.namespace.trim":
 		return settingsWords(e)
+	case "rollcall.namespace.timekeeper":
+		return fmt.Sprintf("time        is kept by server %s", plain(d.Server))
 	case "rollcall.namespace.restored":
 		return fmt.Sprintf("restore     namespace %s from a snapshot at #%d; revisions up to #%d are left out", plain(d.Namespace), d.From, d.SkippedTo)
 	}
