@@ -64,6 +64,7 @@ type Result struct {
 	Group    uint64         `cbor:"5,keyasint,omitempty"`  // where a namespace was placed
 	Replica  uint64         `cbor:"6,keyasint,omitempty"`  // a member's number
 	Key      string         `cbor:"7,keyasint,omitempty"`  // the name of what was made, where the decision gave it one
+	More     bool           `cbor:"8,keyasint,omitempty"`  // there was too much for one commit: it is to be done again
 	Put      uint64         `cbor:"10,keyasint,omitempty"` // how many keys a tree wrote
 }
 

@@ -184,6 +184,9 @@ func show(version uint32, events []event.Event, a commands.Answer, r *commands.R
 		if r.Key != "" {
 			fmt.Fprintf(&b, " name %q", r.Key)
 		}
+		if r.More {
+			b.WriteString(" and more is left")
+		}
 		if r.Deleted > 0 {
 			fmt.Fprintf(&b, " deleted %d", r.Deleted)
 		}

@@ -29,7 +29,8 @@ type CreateSession struct {
 	LockDelay event.Time  `cbor:"3,keyasint,omitempty"`
 }
 
-// EndSession ends a session, and what is bound to it. Ending what is not there is rejected with CodeNotFound.
+// EndSession ends a session, and what is bound to it. Where that is too much for one commit, the result says that there is
+// more, and the same command goes on. Ending what is not there is rejected with CodeNotFound.
 type EndSession struct {
 	ID string `cbor:"1,keyasint"`
 }
@@ -208,8 +209,8 @@ func decideEndSession(s State, c EndSession) (Decision, *Rejection) {
 	if !ok {
 		return Decision{}, reject(CodeNotFound, "session %q does not exist: it ended, or never began", c.ID)
 	}
-	events := endSession(s, session, 0, event.CommitEventsMax)
-	return Decision{Events: events, Answer: Answer{Results: []Result{{Deleted: uint64(len(events))}}}}, nil
+	events, _, more := endSession(s, session, 0, event.CommitEventsMax, event.LetGoBytesMax)
+	return Decision{Events: events, Answer: Answer{Results: []Result{{Deleted: uint64(len(events)), More: more}}}}, nil
 }
 
 func decideClaim(s State, ledger string, c ClaimTimekeeper) (Decision, *Rejection) {
@@ -220,9 +221,9 @@ func decideExpire(s State, c Expire) (Decision, *Rejection) {
 	if c.Epoch == 0 || c.Epoch != s.Timekeeper() {
 		return Decision{}, reject(CodeStaleEpoch, "the timekeeper of epoch %d was followed by that of epoch %d", c.Epoch, s.Timekeeper())
 	}
-	e := &expiring{state: s, epoch: c.Epoch, gone: map[string]bool{}}
+	e := &expiring{state: s, epoch: c.Epoch, gone: map[string]bool{}, bytes: event.LetGoBytesMax}
 	for _, lease := range c.Leases {
-		if len(e.events) >= event.CommitEventsMax {
+		if len(e.events) >= event.CommitEventsMax || e.bytes <= 0 {
 			break // the rest is for another commit: the timekeeper sees that it is still there
 		}
 		e.end(lease)
@@ -240,6 +241,7 @@ type expiring struct {
 	epoch  event.Revision
 	events []event.Body
 	gone   map[string]bool
+	bytes  int // of values that may still be let go
 }
 
 func (e *expiring) end(l Lease) {
@@ -248,9 +250,11 @@ func (e *expiring) end(l Lease) {
 		const apart = "\x00" // which no key holds
 		if session, ok := e.state.Session(l.Session); ok && !e.gone[apart+l.Session] {
 			e.gone[apart+l.Session] = true
-			for _, body := range endSession(e.state, session, e.epoch, left) {
+			events, bytes, _ := endSession(e.state, session, e.epoch, left, e.bytes)
+			for _, body := range events {
 				e.add(body)
 			}
+			e.bytes -= bytes
 		}
 		return
 	}
@@ -302,26 +306,33 @@ func (e *expiring) add(body event.Body) {
 	e.events = append(e.events, body)
 }
 
-// endSession gives the events by which a session ends, at most limit: of one that holds more, so many things are let go,
-// and the session stays for the next commit. An epoch of zero says that somebody ended it; else it has expired.
-func endSession(s State, session event.Session, epoch event.Revision, limit int) []event.Body {
-	events := []event.Body{event.SessionEnded{ID: session.ID}}
+// endSession gives the events by which a session ends, at most limit, and how many bytes of values they let go: about so
+// many at most, of which a released one counts for several, because it is written anew. Of a session that holds more, some
+// things are let go, and it stays for the next commit: then there is more. An epoch of zero says that somebody ended it;
+// else it has expired.
+func endSession(s State, session event.Session, epoch event.Revision, limit, bytesMax int) (events []event.Body, bytes int, more bool) {
+	weight := 1
+	if session.OnEnd == event.Release {
+		weight = event.LetGoBytesMax / event.ReleasedBytesMax
+	}
+	events = []event.Body{event.SessionEnded{ID: session.ID}}
 	if epoch != 0 {
 		events[0] = event.SessionExpired{ID: session.ID, Epoch: epoch}
 	}
 	for key := range s.KeysHeld(session.ID) {
-		if len(events) == limit {
-			return events[1:]
+		if len(events) == limit || bytes >= bytesMax {
+			return events[1:], bytes, true
 		}
 		entry, ok := s.Key(key)
 		if !ok {
 			continue
 		}
+		bytes += weight * len(entry.Value)
 		events = append(events, keyLetGo(entry, session, epoch != 0))
 	}
 	for i := range s.InstancesHeld(session.ID) {
 		if len(events) == limit {
-			return events[1:]
+			return events[1:], bytes, true
 		}
 		if epoch != 0 {
 			events = append(events, event.InstanceExpired{Service: i.Service, ID: i.ID, Previous: i.Revision, Session: session.ID})
@@ -329,7 +340,7 @@ func endSession(s State, session event.Session, epoch event.Revision, limit int)
 			events = append(events, event.InstanceDeregistered{Service: i.Service, ID: i.ID, Previous: i.Revision, Session: session.ID})
 		}
 	}
-	return events
+	return events, bytes, false
 }
 
 func keyLetGo(e event.Entry, session event.Session, expired bool) event.Body {

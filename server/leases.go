@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/gateway"
@@ -87,6 +88,9 @@ func (s *Server) startTimekeeper(context.Context) error {
 
 // Renew implements gateway.Backend.
 func (s *Server) Renew(ctx context.Context, namespace string, lease gateway.Lease) (time.Duration, error) {
+	if !utf8.ValidString(lease.Key) || !utf8.ValidString(lease.Session) {
+		return 0, gateway.ErrNoLease // nothing has such a name, and JSON would make another one of it
+	}
 	a, err := s.askKeeper(ctx, leaseQuestion{Namespace: namespace, Renew: &lease})
 	switch {
 	case err != nil:

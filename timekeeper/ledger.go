@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,7 +55,10 @@ func newLedger(life context.Context, k *Keeper, name string) *ledger {
 // keep runs one term after the other until ctx ends.
 func (l *ledger) keep(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := l.run(ctx)
+		err := errTermOver
+		if l.keeper.host.Leads(l.name) { // one that was deposed is not to claim what is another's
+			err = l.run(ctx)
+		}
 		if ctx.Err() != nil {
 			break
 		}
@@ -287,8 +291,9 @@ func (l *ledger) claim(ctx context.Context) error {
 // sleep returns when something has changed, or the instant has come.
 func (l *ledger) sleep(ctx context.Context, changed <-chan struct{}, until time.Time) error {
 	var alarm <-chan time.Time
+	asleep := time.Now()
 	if !until.IsZero() {
-		t := time.NewTimer(time.Until(until))
+		t := time.NewTimer(min(time.Until(until), napMax))
 		defer t.Stop()
 		alarm = t.C
 	}
@@ -298,43 +303,44 @@ func (l *ledger) sleep(ctx context.Context, changed <-chan struct{}, until time.
 	case <-changed:
 	case <-alarm:
 	}
-	if !until.IsZero() && time.Since(until) > lapse {
+	if !until.IsZero() && time.Since(asleep) > napMax+lapse {
 		l.mu.Lock()
 		l.wholeTTLs()
 		l.mu.Unlock()
-		l.keeper.logger.Warn("a timekeeper stood still, and gives every lease its whole TTL again", "namespace", l.name, "for", time.Since(until))
+		l.keeper.logger.Warn("a timekeeper stood still, and gives every lease its whole TTL again", "namespace", l.name, "for", time.Since(asleep))
 	}
 	return nil
 }
 
-// propose has leases end, and returns when the timers show what came of it.
+// propose has leases end, and returns when the timers show what came of it. Where there is too much for one commit it goes
+// on: nobody renews a lease of which a part has ended.
 func (l *ledger) propose(ctx context.Context, due []*timer) error {
-	c := commands.Expire{Leases: make([]commands.Lease, len(due))}
-	for i, t := range due {
-		c.Leases[i] = commands.Lease{Session: t.lease.Session, Key: t.lease.Key}
-		if t.lease.Key != "" {
-			c.Leases[i].Revision = t.revision
+	for len(due) > 0 {
+		c := commands.Expire{Leases: make([]commands.Lease, len(due))}
+		for i, t := range due {
+			c.Leases[i] = commands.Lease{Session: t.lease.Session, Key: t.lease.Key}
+			if t.lease.Key != "" {
+				c.Leases[i].Revision = t.revision
+			}
+		}
+		l.mu.Lock()
+		c.Epoch = l.epoch
+		l.mu.Unlock()
+		answer, err := l.keeper.host.Submit(ctx, l.name, gateway.Request{Command: c, Reason: "nobody renewed it in time"})
+		if err != nil {
+			return err // where the outcome is not known, the next term's claim decides it
+		}
+		if err := l.reach(ctx, answer.Revision); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		due = slices.DeleteFunc(due, func(t *timer) bool { return l.timers[t.lease] != t })
+		l.announce()
+		l.mu.Unlock()
+		if len(due) > 0 && answer.Results[0].Deleted == 0 {
+			return errTermOver // the timers are not what the ledger says: take them from it anew
 		}
 	}
-	l.mu.Lock()
-	c.Epoch = l.epoch
-	l.mu.Unlock()
-	answer, err := l.keeper.host.Submit(ctx, l.name, gateway.Request{Command: c, Reason: "nobody renewed it in time"})
-	if err != nil {
-		return err // where the outcome is not known, the next term's claim decides it
-	}
-	if err := l.reach(ctx, answer.Revision); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, t := range due {
-		if l.timers[t.lease] == t { // there was too much for one commit
-			t.firing = false
-			l.enqueue(t)
-		}
-	}
-	l.announce()
 	return nil
 }
 

@@ -41,9 +41,10 @@ type Host interface {
 const (
 	lookEvery  = 100 * time.Millisecond // at who leads
 	retryAfter = 50 * time.Millisecond  // a term that broke off
-	// lapse is how much later than it wanted a timekeeper may wake. One that stood still for longer could not hear
-	// renewals, and gives every lease its whole TTL again, as a new one does.
-	lapse = 2 * time.Second
+	// napMax is for how long a timekeeper sleeps at a time, and lapse how much longer it may turn out to be. One that stood
+	// still could not hear renewals, and gives every lease its whole TTL again, as a new one does.
+	napMax = 500 * time.Millisecond
+	lapse  = time.Second
 )
 
 // ErrNotKept says that this server is not the one that keeps the time of a namespace.

@@ -49,13 +49,14 @@ func sessionOperations() []operation {
 	}, {
 		id: "sessions.keepalive", method: http.MethodPut, path: sessionPath + "/keepalive", group: "sessions", write: true, renewal: true,
 		summary:  "Give a session its whole TTL again",
-		about:    "It is no event. Where the answer is 404 the session has ended, and what it held is released or deleted. An answer promises that the session lives for its whole TTL from then on; while nobody can promise that, it is `no-quorum`.",
+		about:    "It is no event. Where the answer is 404 the session has ended, and what it held is released or deleted. An answer promises that the session lives for its whole TTL from when the request was made, unless somebody ends it; while nobody can promise that, it is `no-quorum`.",
 		answers:  []answer{{status: 200, about: "It lives on", as: asJSON[renewed]()}},
 		refusals: []commands.Code{commands.CodeNotFound},
 		handle:   keepSession,
 	}, {
 		id: "sessions.end", method: http.MethodDelete, path: sessionPath, group: "sessions", write: true,
 		summary:  "End a session, and what is bound to it, in one commit",
+		about:    "Where it holds more than 100000 things, or keys with more than 4 MiB of values that are released (64 MiB that are deleted), there are several commits, the end of the session in the last one.",
 		answers:  []answer{{status: 200, about: "It has ended", headers: []string{"ETag"}, as: asJSON[written]()}},
 		refusals: []commands.Code{commands.CodeNotFound},
 		handle:   endSession,
@@ -285,7 +286,12 @@ func (c *call) renew(lease gateway.Lease, gone func() error) error {
 }
 
 func endSession(c *call) error {
-	answer, err := c.submit(c.namespace, commands.EndSession{ID: c.param("id")})
+	end := commands.EndSession{ID: c.param("id")}
+	answer, err := c.submit(c.namespace, end)
+	for err == nil && answer.Results[0].More {
+		// What follows is no repeat of the request, so it has no idempotency key. When it breaks off, the session is there.
+		answer, err = c.api.Backend.Submit(c.ctx, c.namespace, gateway.Request{Command: end, Reason: strings.Join(c.r.Header[headerReason], ", ")})
+	}
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,8 @@ const (
 	TTLMin              = 1e9                  // nanoseconds that a lease lives at least: a second
 	TTLMax              = 30 * 24 * 3600 * 1e9 // and at most: 30 days
 	LockDelayMax        = 60 * 1e9             // nanoseconds
+	ReleasedBytesMax    = 4 << 20              // values of keys that are released in one commit: each is written anew
+	LetGoBytesMax       = 64 << 20             // values of keys that the ends of sessions delete in one commit: each is read
 	ExpireMax           = 1000                 // leases that end in one commit
 	CommitEventsMax     = 100_000              // events in one commit, so that no delete of a prefix stalls a replica
 )

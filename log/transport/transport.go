@@ -72,7 +72,7 @@ func Listen(c Config) (*Transport, error) {
 	t := &Transport{config: c, listener: listener, mux: http.NewServeMux(), streams: map[net.Conn]bool{}}
 	t.client = &http.Client{Transport: introduced{t, &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		MaxIdleConnsPerHost: 4,
+		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     time.Minute,
 	}}}
 	t.mux.HandleFunc("GET "+pathMessages, func(w http.ResponseWriter, r *http.Request) { t.upgrade(w, r, t.readMessages) })
