@@ -115,6 +115,7 @@ type Log struct {
 
 	closeOnce sync.Once
 	closed    chan struct{}
+	asking    sync.RWMutex // held for reading by who looks into Raft's host, whose Close is not for that
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
 }
@@ -284,7 +285,9 @@ func (l *Log) Close() error {
 		close(l.closed)
 		l.stop()
 		if l.host != nil {
+			l.asking.Lock() // who asks now has the answer first; who comes later sees that this is closed
 			l.host.Close()
+			l.asking.Unlock()
 		}
 		if l.gate != nil {
 			l.gate.close()

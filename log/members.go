@@ -80,6 +80,13 @@ func (l *Log) NoteVotes() {
 // Voters are, by group, the replicas that vote as far as this server has heard. It asks nobody.
 func (l *Log) Voters() map[uint64][]uint64 {
 	all := map[uint64][]uint64{}
+	l.asking.RLock()
+	defer l.asking.RUnlock()
+	select {
+	case <-l.closed:
+		return all
+	default:
+	}
 	info := l.host.GetNodeHostInfo(dragonboat.NodeHostInfoOption{SkipLogInfo: true})
 	if info == nil {
 		return all // it was closed
