@@ -45,6 +45,7 @@ func TestCheckersNotice(t *testing.T) {
 			}
 			cluster := newCluster(t, c.servers)
 			l := begin(cluster, 4, 1, nil)
+			l.broken = true
 			l.followers.patience = 3 * time.Second // some never get there
 			for i, s := range cluster.servers {
 				if c.one && i != len(cluster.servers)-1 {
