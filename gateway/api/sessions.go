@@ -290,7 +290,13 @@ func endSession(c *call) error {
 	answer, err := c.submit(c.namespace, end)
 	for err == nil && answer.Results[0].More {
 		// What follows is no repeat of the request, so it has no idempotency key. When it breaks off, the session is there.
-		answer, err = c.api.Backend.Submit(c.ctx, c.namespace, gateway.Request{Command: end, Reason: strings.Join(c.r.Header[headerReason], ", ")})
+		var next commands.Answer
+		next, err = c.api.Backend.Submit(c.ctx, c.namespace, gateway.Request{Command: end, Reason: strings.Join(c.r.Header[headerReason], ", ")})
+		if gone := new(commands.Rejection); errors.As(err, &gone) && gone.Code == commands.CodeNotFound {
+			err = nil // this very request had ended it before, and was made again
+			break
+		}
+		answer = next
 	}
 	if err != nil {
 		return err

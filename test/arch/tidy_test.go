@@ -239,6 +239,7 @@ func TestTidyRefuses(t *testing.T) {
 		{"sleep in code", checkSleeps, "a/a.go", "package a\nfunc f() { time.Sleep(1) }\n", ""},
 		{"sleep in a tool", checkSleeps, "test/a/a.go", "package main\nfunc f() { time.Sleep(1) }\n", ""},
 		{"sleep in test support", checkSleeps, "test/a/a.go", "package a\nfunc f() { time.Sleep(1) }\n", "a test sleeps"},
+		{"sleep in virtual time", checkSleeps, "a/a_test.go", "package a\nimport \"testing/synctest\"\nvar _ = synctest.Test\nfunc f() { time.Sleep(1) }\n", ""},
 		{"sleep in a test", checkSleeps, "a/a_test.go", "package a\nfunc f() { time.Sleep(1) }\n", "a test sleeps"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
