@@ -133,6 +133,20 @@ func decodeBody(k Kind, raw []byte) (Body, error) {
 		return unmarshal[InstanceRegistered](raw)
 	case KindInstanceDeregistered:
 		return unmarshal[InstanceDeregistered](raw)
+	case KindInstanceCredentials:
+		return unmarshal[InstanceCredentials](raw)
+	case KindInstanceStatus:
+		return unmarshal[InstanceStatus](raw)
+	case KindInstanceMaintenance:
+		return unmarshal[InstanceMaintenance](raw)
+	case KindServiceConfigured:
+		return unmarshal[ServiceConfigured](raw)
+	case KindNodeSet:
+		return unmarshal[NodeSet](raw)
+	case KindNodeDeleted:
+		return unmarshal[NodeDeleted](raw)
+	case KindNodeMaintenance:
+		return unmarshal[NodeMaintenance](raw)
 	case KindNamespaceOpened:
 		return unmarshal[NamespaceOpened](raw)
 	case KindNamespaceCreated:

@@ -58,6 +58,14 @@ const (
 	KindInstanceRegistered   Kind = 200
 	KindInstanceDeregistered Kind = 201
 	KindInstanceExpired      Kind = 202
+	KindInstanceCredentials  Kind = 203
+	KindInstanceStatus       Kind = 204
+	KindInstanceMaintenance  Kind = 205
+	KindServiceConfigured    Kind = 206
+
+	KindNodeSet         Kind = 250
+	KindNodeDeleted     Kind = 251
+	KindNodeMaintenance Kind = 252
 
 	KindSessionCreated    Kind = 300
 	KindSessionEnded      Kind = 301

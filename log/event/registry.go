@@ -19,6 +19,7 @@ type Instance struct {
 	Weight   uint16            `cbor:"10,keyasint,omitempty"` // relative share among equals, as in RFC 2782
 	Priority uint16            `cbor:"11,keyasint,omitempty"` // lower is asked first, as in RFC 2782
 	Session  string            `cbor:"12,keyasint,omitempty"` // the instance is gone when it ends
+	Checks   []Check           `cbor:"13,keyasint,omitempty"` // all must pass
 }
 
 // Equal tells whether two registrations say the same.
@@ -26,7 +27,7 @@ func (i Instance) Equal(o Instance) bool {
 	return i.Service == o.Service && i.ID == o.ID && i.Node == o.Node && i.Address == o.Address &&
 		i.Port == o.Port && i.Protocol == o.Protocol && i.Version == o.Version &&
 		i.Weight == o.Weight && i.Priority == o.Priority && i.Session == o.Session &&
-		slices.Equal(i.Tags, o.Tags) && maps.Equal(i.Meta, o.Meta)
+		slices.Equal(i.Tags, o.Tags) && maps.Equal(i.Meta, o.Meta) && slices.EqualFunc(i.Checks, o.Checks, Check.Equal)
 }
 
 // Registration is an instance with what is known about it: the row that the registry view keeps.
@@ -86,12 +87,14 @@ func (InstanceDeregistered) Type() string { return "rollcall.service.deregister"
 // Subject implements Body.
 func (e InstanceDeregistered) Subject() string { return InstanceSubject(e.Service, e.ID) }
 
-// InstanceExpired says that an instance is gone because nobody kept its session alive.
+// InstanceExpired says that an instance is gone because nobody kept its session alive, or because a check of it was
+// critical for as long as it was allowed to be.
 type InstanceExpired struct {
 	Service  string   `cbor:"1,keyasint"`
 	ID       string   `cbor:"2,keyasint"`
 	Previous Revision `cbor:"3,keyasint"`
 	Session  string   `cbor:"4,keyasint"`
+	Check    string   `cbor:"5,keyasint,omitempty"` // then there is no session
 }
 
 // Kind implements Body.

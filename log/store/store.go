@@ -28,6 +28,12 @@ const (
 	TableLeases        Table = 8
 	TableKeyHolds      Table = 9
 	TableInstanceHolds Table = 10
+
+	TableHealth      Table = 11 // of instances: checks and maintenance
+	TableCredentials Table = 12 // of instances
+	TableServices    Table = 13 // settings of services
+	TableNodes       Table = 14
+	TableDue         Table = 15 // what ends or changes by itself when time passes, see package registry
 )
 
 // Reader reads the rows of one ledger as they were at one commit.
