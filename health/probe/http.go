@@ -137,7 +137,7 @@ func client(config *tls.Config, opened *connections) *http.Client {
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: opened.dial, TLSClientConfig: config, DisableKeepAlives: true, DisableCompression: true,
+			DialContext: opened.dialQuiet, TLSClientConfig: config, DisableKeepAlives: true, DisableCompression: true,
 			MaxResponseHeaderBytes: headerBytesMax, Protocols: protocols,
 		},
 	}
@@ -168,6 +168,10 @@ func (c *connections) dial(ctx context.Context, network, address string) (net.Co
 	if err != nil {
 		return nil, err
 	}
+	return c.keep(conn)
+}
+
+func (c *connections) keep(conn net.Conn) (net.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -184,4 +188,39 @@ func (c *connections) close() {
 	for _, conn := range c.open {
 		_ = conn.Close() // it may be closed already
 	}
+}
+
+// dialQuiet opens a connection on which nothing is read before something was written. Targets that speak first, as SSH and
+// SMTP do, would make the library write to the process's log.
+func (c *connections) dialQuiet(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return c.keep(&quiet{Conn: conn, begun: make(chan struct{})})
+}
+
+type quiet struct {
+	net.Conn
+
+	once  sync.Once
+	begun chan struct{} // closed when something was written, or the connection was closed
+}
+
+func (q *quiet) begin() { q.once.Do(func() { close(q.begun) }) }
+
+func (q *quiet) Read(p []byte) (int, error) {
+	<-q.begun
+	return q.Conn.Read(p)
+}
+
+func (q *quiet) Write(p []byte) (int, error) {
+	n, err := q.Conn.Write(p)
+	q.begin()
+	return n, err
+}
+
+func (q *quiet) Close() error {
+	defer q.begin()
+	return q.Conn.Close()
 }

@@ -281,7 +281,9 @@ func TestTargetsThatNeverEnd(t *testing.T) {
 	}
 	loop := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) })
 	expect(t, look(t, httpCheck(loop), nil), event.Critical, "HTTP status 302", "302 Found")
-	strange := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "\x1b[2J\xff\x00\u202e\r\nend\r") })
+	strange := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "\x1b[2J\xff\x00\u202e\r\nend\r")
+	})
 	expect(t, look(t, httpCheck(strange), nil), event.Passing, "HTTP status 200", "end")
 	cut := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
