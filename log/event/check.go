@@ -100,6 +100,38 @@ func (c Check) Start() Status {
 	return c.Initial
 }
 
+// Bytes is how much text the check holds.
+func (c Check) Bytes() int {
+	size := len(c.ID)
+	tls := func(t *CheckTLS) {
+		if t != nil {
+			size += len(t.ServerName) + len(t.CA)
+		}
+	}
+	if h := c.HTTP; h != nil {
+		size += len(h.URL) + len(h.Method) + len(h.Body)
+		for name, value := range h.Headers {
+			size += len(name) + len(value)
+		}
+		tls(h.TLS)
+	}
+	if c.TCP != nil {
+		size += len(c.TCP.Address)
+		tls(c.TCP.TLS)
+	}
+	if c.GRPC != nil {
+		size += len(c.GRPC.Address) + len(c.GRPC.Service)
+		tls(c.GRPC.TLS)
+	}
+	for _, word := range c.Command {
+		size += len(word)
+	}
+	if c.Alias != nil {
+		size += len(c.Alias.Service) + len(c.Alias.ID)
+	}
+	return size
+}
+
 // Equal tells whether two checks say the same.
 func (c Check) Equal(o Check) bool {
 	return c.SameTarget(o) && c.ID == o.ID && c.TTL == o.TTL && c.Interval == o.Interval && c.Timeout == o.Timeout &&

@@ -86,6 +86,7 @@ func samples() map[string]event.Event {
 				{ID: "alias", Alias: &event.AliasTarget{Service: "db", ID: "db-1"}, Interval: 10e9},
 			},
 		}}),
+		"instance-registered-ttl":    at(event.InstanceRegistered{Instance: event.Instance{Service: "s", ID: "i", Address: "::1", TTL: 15e9}}),
 		"instance-expired-check":     at(event.InstanceExpired{Service: "web", ID: "web-1", Previous: 9, Check: "http"}),
 		"instance-credentials":       at(event.InstanceCredentials{Service: "web", ID: "web-1", Credentials: map[string]string{"user": "u", "password": "p"}, Previous: 9}),
 		"instance-credentials-least": {Revision: 3, Commit: 3, Body: event.InstanceCredentials{Service: "s", ID: "i"}},

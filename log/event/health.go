@@ -116,6 +116,36 @@ func (h Health) Verdict(r Registration, node MaintenanceState) Verdict {
 	return v
 }
 
+// Due is what becomes of an instance, or of one check of it, when time passes and nobody says anything: a TTL check is
+// critical, and an instance is gone that was to be registered again, or of which a check was critical for too long.
+type Due struct {
+	Service, ID string
+	Check       string // empty for the instance itself
+	After       Time   // for how long nobody may have said anything
+	// Revision is what has made it so: the event that set the check's status, or the registration.
+	Revision Revision
+	Status   Status // of the check; zero for the instance itself
+}
+
+// Due gives everything that is due for an instance: for each check at most one thing.
+func (h Health) Due(r Registration) (all []Due) {
+	if r.TTL != 0 {
+		all = append(all, Due{Service: r.Service, ID: r.ID, After: r.TTL, Revision: r.Revision})
+	}
+	for n, s := range h.Checks {
+		c, after := r.Checks[n], Time(0)
+		if s.Status == Critical {
+			after = c.DeregisterAfter
+		} else {
+			after = c.TTL
+		}
+		if after != 0 {
+			all = append(all, Due{r.Service, r.ID, c.ID, after, s.Revision, s.Status})
+		}
+	}
+	return all
+}
+
 // Check gives a check of the instance.
 func (i Instance) Check(id string) (Check, bool) {
 	for _, c := range i.Checks {
