@@ -56,6 +56,8 @@ type DeleteNode struct {
 type ConfigureService struct {
 	Service string     `cbor:"1,keyasint"`
 	DNSTTL  event.Time `cbor:"2,keyasint,omitempty"`
+	// OnlyPassing keeps an instance that is in warning out of use.
+	OnlyPassing bool `cbor:"3,keyasint,omitempty"`
 }
 
 // Credentials are what whoever uses an instance needs to know in secret.
@@ -157,7 +159,7 @@ func decideDeleteNode(s State, c DeleteNode) (Decision, *Rejection) {
 
 func decideConfigureService(s State, c ConfigureService) (Decision, *Rejection) {
 	now, at := s.ServiceSettings(c.Service)
-	wish := event.ServiceConfigured{Service: c.Service, DNSTTL: c.DNSTTL, Previous: at}
+	wish := event.ServiceConfigured{Service: c.Service, DNSTTL: c.DNSTTL, OnlyPassing: c.OnlyPassing, Previous: at}
 	if wish.Settings() == now {
 		return nothing(revisionOr(at, s), Result{}), nil
 	}

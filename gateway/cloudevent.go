@@ -143,9 +143,11 @@ type CredentialsData struct {
 
 // ServiceData is the data of rollcall.service.configure.
 type ServiceData struct {
-	Service  string `json:"service"`
-	DNSTTL   string `json:"dns_ttl"`
-	Previous uint64 `json:"previous,omitempty"`
+	Service string `json:"service"`
+	DNSTTL  string `json:"dns_ttl"`
+	// OnlyPassing keeps instances that are in warning out of use.
+	OnlyPassing bool   `json:"only_passing"`
+	Previous    uint64 `json:"previous,omitempty"`
 }
 
 // NodeData is the data of rollcall.node.put, and of rollcall.node.delete with the node and the previous revision only.
@@ -318,7 +320,7 @@ func data(e event.Event) any {
 			Previous: uint64(b.Previous),
 		}
 	case event.ServiceConfigured:
-		return ServiceData{Service: b.Service, DNSTTL: FormatDuration(b.DNSTTL), Previous: uint64(b.Previous)}
+		return ServiceData{Service: b.Service, DNSTTL: FormatDuration(b.DNSTTL), OnlyPassing: b.OnlyPassing, Previous: uint64(b.Previous)}
 	case event.NodeSet:
 		created := b.CreateRevision
 		if created == 0 {

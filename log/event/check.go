@@ -31,7 +31,8 @@ func (s Status) String() string {
 	return "unknown"
 }
 
-// Usable tells whether what has the status may be used: warning counts as passing.
+// Usable tells whether what has the status may be used: warning counts as passing, where the service's settings do not
+// say otherwise (ServiceSettings.Usable).
 func (s Status) Usable() bool { return s == Passing || s == Warning }
 
 // Check is one way to find out how an instance is. Exactly one of HTTP, TCP, GRPC, TTL, Command and Alias says which.

@@ -95,6 +95,7 @@ func samples() map[string]event.Event {
 		"instance-maintenance":       at(event.InstanceMaintenance{Service: "web", ID: "web-1", Enabled: true, Reason: "new disk"}),
 		"instance-maintenance-least": {Revision: 3, Commit: 3, Body: event.InstanceMaintenance{Service: "s", ID: "i"}},
 		"service-configured":         at(event.ServiceConfigured{Service: "web", DNSTTL: 30e9, Previous: 9}),
+		"service-configured-passing": at(event.ServiceConfigured{Service: "web", OnlyPassing: true}),
 		"service-configured-least":   {Revision: 3, Commit: 3, Body: event.ServiceConfigured{Service: "s"}},
 		"node-set":                   at(event.NodeSet{Node: "host-3", Address: "10.0.0.3", Meta: map[string]string{"rack": "7", "zone": "b"}, CreateRevision: 3, Previous: 9}),
 		"node-set-least":             {Revision: 3, Commit: 3, Body: event.NodeSet{Node: "n", Address: "h"}},

@@ -225,6 +225,13 @@ func (e InstanceCredentials) Subject() string { return InstanceSubject(e.Service
 // ServiceSettings are what holds for a service as a whole, whether or not it has instances. The zero value is the default.
 type ServiceSettings struct {
 	DNSTTL Time // for how long a DNS answer may be cached, in nanoseconds: whole seconds
+	// OnlyPassing keeps an instance that is in warning out of use; else warning counts as passing.
+	OnlyPassing bool
+}
+
+// Usable tells whether an instance of the service with that status may be used.
+func (s ServiceSettings) Usable(status Status) bool {
+	return status == Passing || status == Warning && !s.OnlyPassing
 }
 
 // ServiceConfigured says what holds for a service from here on.
@@ -232,6 +239,8 @@ type ServiceConfigured struct {
 	Service  string   `cbor:"1,keyasint"`
 	DNSTTL   Time     `cbor:"2,keyasint,omitempty"`
 	Previous Revision `cbor:"3,keyasint,omitempty"`
+	// OnlyPassing keeps an instance that is in warning out of use.
+	OnlyPassing bool `cbor:"4,keyasint,omitempty"`
 }
 
 // Kind implements Body.
@@ -244,4 +253,6 @@ func (ServiceConfigured) Type() string { return "rollcall.service.configure" }
 func (e ServiceConfigured) Subject() string { return "service." + EscapeSegment(e.Service) }
 
 // Settings are what the event says.
-func (e ServiceConfigured) Settings() ServiceSettings { return ServiceSettings{DNSTTL: e.DNSTTL} }
+func (e ServiceConfigured) Settings() ServiceSettings {
+	return ServiceSettings{e.DNSTTL, e.OnlyPassing}
+}

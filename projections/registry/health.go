@@ -37,7 +37,7 @@ func foldHealth(w store.Writer, e event.Event) {
 		if b.Settings() == (event.ServiceSettings{}) {
 			w.Delete(store.TableServices, []byte(b.Service))
 		} else {
-			w.Set(store.TableServices, []byte(b.Service), marshal(serviceRow{b.DNSTTL, e.Commit}))
+			w.Set(store.TableServices, []byte(b.Service), marshal(serviceRow{b.DNSTTL, b.OnlyPassing, e.Commit}))
 		}
 	case event.NodeSet:
 		n, _ := Node(w, b.Node)
@@ -243,8 +243,9 @@ func Credentials(r store.Reader, service, id string) (map[string]string, event.R
 }
 
 type serviceRow struct {
-	DNSTTL   event.Time     `cbor:"1,keyasint,omitempty"`
-	Revision event.Revision `cbor:"2,keyasint"`
+	DNSTTL      event.Time     `cbor:"1,keyasint,omitempty"`
+	OnlyPassing bool           `cbor:"2,keyasint,omitempty"`
+	Revision    event.Revision `cbor:"3,keyasint"`
 }
 
 // Settings are what holds for a service, and the revision that said so; zero where that is the default.
@@ -271,7 +272,7 @@ func AllSettings(r store.Reader) iter.Seq2[string, event.ServiceSettings] {
 func decodeSettings(name, b []byte) (event.ServiceSettings, event.Revision) {
 	var row serviceRow
 	unmarshal("the settings of service %q", name, b, &row)
-	return event.ServiceSettings{DNSTTL: row.DNSTTL}, row.Revision
+	return event.ServiceSettings{DNSTTL: row.DNSTTL, OnlyPassing: row.OnlyPassing}, row.Revision
 }
 
 type nodeRow struct {
