@@ -150,8 +150,8 @@ func decidePutNode(s State, c PutNode) (Decision, *Rejection) {
 }
 
 func decideDeleteNode(s State, c DeleteNode) (Decision, *Rejection) {
-	now, exists := s.Node(c.Node)
-	if !exists {
+	now, _ := s.Node(c.Node)
+	if now.Revision == 0 && !now.Maintenance.Enabled {
 		return Decision{}, reject(CodeNotFound, "node %q is not known", c.Node)
 	}
 	return one(event.NodeDeleted{Node: c.Node, Previous: max(now.Revision, now.Maintenance.Revision)}, Result{Deleted: 1}), nil
@@ -174,6 +174,9 @@ func validateChecks(i event.Instance) *Rejection {
 	}
 	size := 0
 	for n, c := range i.Checks {
+		if r := validateCheck(c); r != nil {
+			return r
+		}
 		if c.ID == "" || !isName(c.ID) {
 			return invalidCheck(c, "its id has 1 to %d bytes of UTF-8 without control characters", event.NameBytesMax)
 		}
@@ -181,9 +184,6 @@ func validateChecks(i event.Instance) *Rejection {
 			if other.ID == c.ID {
 				return invalidCheck(c, "there are two of that id")
 			}
-		}
-		if r := validateCheck(c); r != nil {
-			return r
 		}
 		size += c.Bytes()
 	}

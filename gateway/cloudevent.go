@@ -269,6 +269,8 @@ func TypeOf(k event.Kind) string {
 		return event.InstanceMaintenance{}.Type()
 	case event.KindNodeMaintenance:
 		return event.NodeMaintenance{}.Type()
+	case event.KindNodeDeleted:
+		return event.NodeDeleted{}.Type()
 	}
 	return ""
 }

@@ -52,7 +52,12 @@ func foldHealth(w store.Writer, e event.Event) {
 		n.Name, n.Maintenance = b.Node, b.State(e.Commit, e.Time)
 		setNode(w, n)
 	case event.NodeDeleted:
-		w.Delete(store.TableNodes, []byte(b.Node))
+		if n, _ := Node(w, b.Node); n.Maintenance.Enabled {
+			// It is what put the instances on it back, and they say so.
+			setNode(w, event.Node{Name: b.Node, Maintenance: event.MaintenanceState{Because: event.Because{Revision: e.Commit, Kind: event.KindNodeDeleted, Time: e.Time}}})
+		} else {
+			w.Delete(store.TableNodes, []byte(b.Node))
+		}
 	}
 }
 
@@ -290,7 +295,7 @@ func setNode(w store.Writer, n event.Node) {
 	}))
 }
 
-// Node gives what is known of a node. Where that is its maintenance only, its revision is zero.
+// Node gives what is known of a node. Where that is its maintenance only, or when that ended, its revision is zero.
 func Node(r store.Reader, name string) (event.Node, bool) {
 	b, ok := r.Get(store.TableNodes, []byte(name))
 	if !ok {
