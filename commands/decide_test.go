@@ -213,7 +213,11 @@ func showBody(body event.Body) string {
 	case event.KeyDeleted:
 		return fmt.Sprintf("previous %d", b.Previous) + showLease(b.Session, 0)
 	case event.InstanceRegistered:
-		return fmt.Sprintf("%s:%d tags %v weight %d created %d previous %d", b.Instance.Address, b.Instance.Port, b.Instance.Tags, b.Instance.Weight, b.CreateRevision, b.Previous) + showLease(b.Instance.Session, 0)
+		s := fmt.Sprintf("%s:%d tags %v weight %d created %d previous %d", b.Instance.Address, b.Instance.Port, b.Instance.Tags, b.Instance.Weight, b.CreateRevision, b.Previous) + showLease(b.Instance.Session, b.Instance.TTL)
+		for _, c := range b.Instance.Checks {
+			s += " check " + c.ID
+		}
+		return s
 	case event.InstanceDeregistered:
 		return fmt.Sprintf("previous %d", b.Previous) + showLease(b.Session, 0)
 	case event.MemberAdded:
@@ -249,8 +253,29 @@ func showRows(l *ledger, d *datadriven.TestData) string {
 	for e := range v.Keys("") {
 		fmt.Fprintf(&b, "key %s\n", showEntry(e))
 	}
-	for r := range v.Instances("") {
-		fmt.Fprintf(&b, "instance %s/%s %s:%d tags %v @%d/%d\n", r.Service, r.ID, r.Address, r.Port, r.Tags, r.CreateRevision, r.Revision)
+	for r, h := range v.WithHealth("") {
+		fmt.Fprintf(&b, "instance %s/%s %s:%d tags %v @%d/%d", r.Service, r.ID, r.Address, r.Port, r.Tags, r.CreateRevision, r.Revision)
+		node, _ := v.Node(r.Node)
+		if !h.Zero() || node.Maintenance != (event.MaintenanceState{}) {
+			verdict := h.Verdict(r, node.Maintenance)
+			fmt.Fprintf(&b, " %s because of %d/%d", verdict.Status, verdict.Revision, verdict.Kind)
+		}
+		for _, c := range h.Checks {
+			fmt.Fprintf(&b, " %s=%s@%d", c.ID, c.Status, c.Revision)
+		}
+		if values, at := v.Credentials(r.Service, r.ID); at > 0 {
+			fmt.Fprintf(&b, " credentials %v@%d", values, at)
+		}
+		b.WriteByte('\n')
+	}
+	for d := range v.AllDue("", "") {
+		fmt.Fprintf(&b, "due %s/%s %q after %s @%d %s\n", d.Service, d.ID, d.Check, time.Duration(d.After), d.Revision, d.Status)
+	}
+	for name, settings := range v.AllServiceSettings() {
+		fmt.Fprintf(&b, "service %s %+v\n", name, settings)
+	}
+	for n := range v.Nodes() {
+		fmt.Fprintf(&b, "node %s %q %v maintenance %t %q @%d/%d\n", n.Name, n.Address, n.Meta, n.Maintenance.Enabled, n.Maintenance.Reason, n.CreateRevision, n.Revision)
 	}
 	for l := range v.Leases() {
 		fmt.Fprintf(&b, "lease %s@%d %s\n", l.Key, l.Revision, time.Duration(l.TTL))
@@ -308,6 +333,24 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 		return commands.DeleteKey{Key: op.Delete.Key, If: parseConditions(t, op.Delete.Key, d.CmdArgs)}
 	case "register":
 		return *op.Register
+	case "report":
+		server, _ := value(d.CmdArgs, "server")
+		return commands.ReportStatus{
+			Service: argument(d.CmdArgs, 0), ID: argument(d.CmdArgs, 1), Check: argument(d.CmdArgs, 2), Status: status(argument(d.CmdArgs, 3)),
+			Previous: event.Revision(number(t, d.CmdArgs, "previous")), Server: server,
+		}
+	case "maintain":
+		reason, _ := value(d.CmdArgs, "reason")
+		return commands.SetInstanceMaintenance{Service: argument(d.CmdArgs, 0), ID: argument(d.CmdArgs, 1), Enabled: argument(d.CmdArgs, 2) == "on", Reason: reason}
+	case "maintain-node":
+		reason, _ := value(d.CmdArgs, "reason")
+		return commands.SetNodeMaintenance{Node: argument(d.CmdArgs, 0), Enabled: argument(d.CmdArgs, 1) == "on", Reason: reason}
+	case "put-node":
+		return commands.PutNode{Node: argument(d.CmdArgs, 0), Address: argument(d.CmdArgs, 1), Meta: pairs(d.CmdArgs, "meta")}
+	case "delete-node":
+		return commands.DeleteNode{Node: argument(d.CmdArgs, 0)}
+	case "configure-service":
+		return commands.ConfigureService{Service: argument(d.CmdArgs, 0), DNSTTL: duration(t, d.CmdArgs, "ttl"), OnlyPassing: d.HasArg("only-passing")}
 	case "deregister":
 		return *op.Deregister
 	case "open":
@@ -390,6 +433,11 @@ func parseExpire(t *testing.T, args []datadriven.CmdArg) commands.Expire {
 			n, err := strconv.ParseUint(revision, 10, 64)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if names, ok := strings.CutPrefix(key, "due:"); ok { // service:id:check
+				names := strings.SplitN(names, ":", 3)
+				c.Leases = append(c.Leases, commands.Lease{Service: names[0], ID: names[1], Check: names[2], Revision: event.Revision(n)})
+				continue
 			}
 			c.Leases = append(c.Leases, commands.Lease{Key: key, Revision: event.Revision(n)})
 		}
@@ -479,18 +527,109 @@ func parseOperation(t *testing.T, verb string, args []datadriven.CmdArg) command
 	case "register":
 		address, _ := value(args, "address")
 		session, _ := value(args, "session")
+		node, _ := value(args, "node")
+		var credentials *commands.Credentials
+		if _, given := value(args, "credentials"); given {
+			credentials = &commands.Credentials{Values: pairs(args, "credentials")}
+		}
 		var tags []string
 		if s, ok := value(args, "tags"); ok {
 			tags = strings.Split(s, "+")
 		}
 		return commands.Operation{Register: &commands.RegisterInstance{Instance: event.Instance{
 			Service: argument(args, 0), ID: argument(args, 1), Address: address, Port: uint16(number(t, args, "port")),
-			Tags: tags, Weight: uint16(number(t, args, "weight")), Session: session,
-		}}}
+			Tags: tags, Weight: uint16(number(t, args, "weight")), Session: session, Node: node, TTL: duration(t, args, "ttl"), Checks: parseChecks(t, args),
+		}, Credentials: credentials}}
 	case "deregister":
 		return commands.Operation{Deregister: &commands.DeregisterInstance{Service: argument(args, 0), ID: argument(args, 1)}}
 	}
 	return commands.Operation{}
+}
+
+// parseChecks reads checks=(id|kind|target|option=value…,…).
+func parseChecks(t *testing.T, args []datadriven.CmdArg) (all []event.Check) {
+	t.Helper()
+	length := func(s string) event.Time {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return event.Time(d)
+	}
+	for _, a := range args {
+		if a.Key != "checks" {
+			continue
+		}
+		for _, text := range a.Vals {
+			words := strings.Split(text, "|")
+			c := event.Check{ID: words[0], Interval: 10e9, Timeout: 5e9}
+			switch target := words[2]; words[1] {
+			case "ttl":
+				c.TTL, c.Interval, c.Timeout = length(target), 0, 0
+			case "tcp":
+				c.TCP = &event.TCPCheck{Address: target}
+			case "http":
+				c.HTTP = &event.HTTPCheck{URL: target}
+			case "grpc":
+				c.GRPC = &event.GRPCCheck{Address: target}
+			case "command":
+				c.Command = strings.Split(target, "+")
+			case "alias":
+				c.Alias = &event.AliasTarget{Service: target}
+			}
+			for _, option := range words[3:] {
+				switch name, v, _ := strings.Cut(option, "="); name {
+				case "deregister":
+					c.DeregisterAfter = length(v)
+				case "initial":
+					c.Initial = status(v)
+				case "interval":
+					c.Interval = length(v)
+				case "timeout":
+					c.Timeout = length(v)
+				case "method":
+					c.HTTP.Method = v
+				case "header":
+					c.HTTP.Headers = map[string]string{v: "x"}
+				case "status":
+					n, _ := strconv.ParseUint(v, 10, 16)
+					c.HTTP.Status = uint16(n)
+				case "tcp": // a second kind
+					c.TCP = &event.TCPCheck{Address: v}
+				}
+			}
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func status(s string) event.Status {
+	for _, status := range []event.Status{event.Passing, event.Warning, event.Critical, event.Maintenance} {
+		if status.String() == s {
+			return status
+		}
+	}
+	return 0
+}
+
+// pairs reads name=(a:b,c:d).
+func pairs(args []datadriven.CmdArg, name string) map[string]string {
+	var all map[string]string
+	for _, a := range args {
+		if a.Key != name {
+			continue
+		}
+		for _, pair := range a.Vals {
+			if k, v, ok := strings.Cut(pair, ":"); ok {
+				if all == nil {
+					all = map[string]string{}
+				}
+				all[k] = v
+			}
+		}
+	}
+	return all
 }
 
 // parseConditions reads "exists", "absent", "empty", "revision=R", "version=N", "created=R" and "value=V"; with "op"

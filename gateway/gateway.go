@@ -30,7 +30,7 @@ type Backend interface {
 	Rehearse(ctx context.Context, namespace string, r Request) (commands.Rehearsal, error)
 	// View runs fn on the state of a namespace. What fn gets is valid until it returns.
 	View(ctx context.Context, namespace string, o ReadOptions, fn func(View) error) error
-	// History gives the events of one key or one instance, by its subject, newest first; see History. A subject that has
+	// History gives the events of one key, instance, service or node, by its subject, newest first; see History. A subject that has
 	// no history of its own is ErrNoHistory, with what is wrong. It goes back to the first event, whatever states are kept.
 	History(ctx context.Context, namespace string, o ReadOptions, subject string, limit int) (History, error)
 	// Follow reads a namespace's events from a revision on (0 and 1: from the first), then goes on live. Zero
@@ -84,10 +84,16 @@ type Group struct {
 	Namespaces []string
 }
 
-// Lease names a session, or a key or directory with a TTL of its own: exactly one of them.
+// Lease names a session, a key or directory with a TTL of its own, an instance with one, or a check of an instance as
+// long as it has a status: exactly one of them.
 type Lease struct {
 	Session string `json:"session,omitempty"`
 	Key     string `json:"key,omitempty"`
+	Service string `json:"service,omitempty"`
+	ID      string `json:"id,omitempty"`
+	// Check is empty for the instance itself. Status is that of the check: a report of the same one renews it.
+	Check  string       `json:"check,omitempty"`
+	Status event.Status `json:"status,omitempty"`
 }
 
 // LeasesMax is how many leases Left is asked about at a time.
@@ -153,8 +159,8 @@ var (
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrBusy says that too much is waiting already: nothing was written, try again later.
 	ErrBusy = errors.New("too busy")
-	// ErrNoHistory says that a subject is not that of one key or instance.
-	ErrNoHistory = errors.New("a history is that of one key (kv.…) or one instance (service.{service}.{id})")
+	// ErrNoHistory says that a subject is not that of one thing.
+	ErrNoHistory = errors.New("a history is that of one key (kv.…), one instance (service.{service}.{id}), one service (service.{service}) or one node (node.{node})")
 	// ErrNoLease says that there is no such lease, or no longer.
 	ErrNoLease = errors.New("there is no such lease")
 	// ErrClosed says that the server is stopping.

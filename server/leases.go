@@ -88,8 +88,10 @@ func (s *Server) startTimekeeper(context.Context) error {
 
 // Renew implements gateway.Backend.
 func (s *Server) Renew(ctx context.Context, namespace string, lease gateway.Lease) (time.Duration, error) {
-	if !utf8.ValidString(lease.Key) || !utf8.ValidString(lease.Session) {
-		return 0, gateway.ErrNoLease // nothing has such a name, and JSON would make another one of it
+	for _, name := range []string{lease.Key, lease.Session, lease.Service, lease.ID, lease.Check} {
+		if !utf8.ValidString(name) {
+			return 0, gateway.ErrNoLease // nothing has such a name, and JSON would make another one of it
+		}
 	}
 	a, err := s.askKeeper(ctx, leaseQuestion{Namespace: namespace, Renew: &lease})
 	switch {

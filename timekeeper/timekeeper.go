@@ -1,4 +1,5 @@
-// Package timekeeper ends leases: sessions that nobody keeps alive, and keys and directories whose TTL has passed.
+// Package timekeeper ends leases: sessions that nobody keeps alive, keys and directories whose TTL has passed, and what is
+// due of instances: a TTL check that is not heard from, a check that is critical for too long.
 //
 // Decisions have no clock, and keepalives are no events. So one server, the leader of a ledger's group, holds a timer for
 // each lease in memory. It claims the ledger first, by an event, whose revision is its epoch; what it finds expired is a

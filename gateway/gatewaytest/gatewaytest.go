@@ -147,13 +147,20 @@ func wholeTTL(v gateway.View, lease gateway.Lease) time.Duration {
 		s, _ := v.Session(lease.Session)
 		return time.Duration(s.TTL)
 	}
+	if lease.Service != "" {
+		d, _ := v.Due(lease.Service, lease.ID, lease.Check)
+		if d.Status != lease.Status {
+			return 0
+		}
+		return time.Duration(d.After)
+	}
 	e, _ := v.Key(lease.Key)
 	return time.Duration(e.TTL)
 }
 
 // History implements gateway.Backend.
 func (b *Backend) History(ctx context.Context, namespace string, o gateway.ReadOptions, subject string, limit int) (h gateway.History, err error) {
-	if _, _, ok, err := projections.RowOf(subject); err != nil {
+	if _, ok, err := projections.RowsOf(subject); err != nil {
 		return h, fmt.Errorf("%w: %w", gateway.ErrNoHistory, err)
 	} else if !ok {
 		return h, fmt.Errorf("%w: %q", gateway.ErrNoHistory, subject)
