@@ -41,6 +41,9 @@ type Backend interface {
 	Renew(ctx context.Context, namespace string, lease Lease) (time.Duration, error)
 	// Left says how long each of at most LeasesMax leases has if nobody renews it, leaving out what is not known.
 	Left(ctx context.Context, namespace string, leases []Lease) (map[Lease]time.Duration, error)
+	// Observations are what the last looks at the targets of a service's checks gave, from every server that answers soon:
+	// none of it is in a ledger. What nobody has looked at, or remembers, is left out.
+	Observations(ctx context.Context, namespace, service string) (map[CheckKey]Observation, error)
 	// Members are the servers of the cluster, in name order, as far as this server knows.
 	Members(ctx context.Context) ([]Member, error)
 	// Groups are the Raft groups, in order. It asks each of them.
@@ -94,6 +97,24 @@ type Lease struct {
 	// Check is empty for the instance itself. Status is that of the check: a report of the same one renews it.
 	Check  string       `json:"check,omitempty"`
 	Status event.Status `json:"status,omitempty"`
+}
+
+// CheckKey names a check of a service.
+type CheckKey struct {
+	ID    string `json:"id"` // the instance
+	Check string `json:"check"`
+}
+
+// Observation is what the last look at a target gave.
+type Observation struct {
+	Status event.Status `json:"status"` // of this look alone, whatever thresholds make of it
+	// Output is text that the target chose, for people. It is bounded, and has no control characters.
+	Output string    `json:"output,omitempty"`
+	At     time.Time `json:"at"`
+	Server string    `json:"server"` // that looked
+	// Fault says, where the server takes itself for what fails, what it saw, and what becomes of it: the check keeps the
+	// status that it had.
+	Fault string `json:"fault,omitempty"`
 }
 
 // LeasesMax is how many leases Left is asked about at a time.

@@ -65,3 +65,14 @@ func (b *Backend) Close() {
 		close(b.closed)
 	}
 }
+
+// SetObservation says what the last look at a check's target gave.
+func (b *Backend) SetObservation(namespace, service string, check gateway.CheckKey, seen gateway.Observation) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k := [2]string{namespace, service}
+	if b.observations[k] == nil {
+		b.observations[k] = map[gateway.CheckKey]gateway.Observation{}
+	}
+	b.observations[k][check] = seen
+}

@@ -34,6 +34,8 @@ type Backend struct {
 	submitted int
 	faults    Faults
 	closed    chan struct{}
+	// observations are by namespace and service.
+	observations map[[2]string]map[gateway.CheckKey]gateway.Observation
 }
 
 var _ gateway.Backend = (*Backend)(nil)
@@ -57,7 +59,7 @@ type Faults struct {
 
 // New makes a cluster with the namespaces _system (at revision 2) and default (at revision 1).
 func New(cluster string) *Backend {
-	b := &Backend{cluster: cluster, now: Start, ledgers: map[string]*ledger{}, closed: make(chan struct{})}
+	b := &Backend{cluster: cluster, now: Start, ledgers: map[string]*ledger{}, closed: make(chan struct{}), observations: map[[2]string]map[gateway.CheckKey]gateway.Observation{}}
 	b.ledgers[event.System] = newLedger()
 	b.mustDecide(event.System, commands.OpenNamespace{Namespace: event.System, Cluster: cluster, Groups: Groups})
 	if _, err := b.create(gateway.Request{Command: commands.CreateNamespace{Namespace: event.Default}}); err != nil {
@@ -126,6 +128,16 @@ func (b *Backend) Renew(ctx context.Context, namespace string, lease gateway.Lea
 		return nil
 	})
 	return ttl, err
+}
+
+// Observations implements gateway.Backend: they are those that SetObservation has set.
+func (b *Backend) Observations(_ context.Context, namespace, service string) (map[gateway.CheckKey]gateway.Observation, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if _, err := b.ledger(namespace); err != nil {
+		return nil, err
+	}
+	return maps.Clone(b.observations[[2]string{namespace, service}]), nil
 }
 
 // Left implements gateway.Backend: every lease was renewed just now.

@@ -1,0 +1,258 @@
+package health_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/gateway/gatewaytest"
+	"github.com/rollcall/rollcall/health"
+	"github.com/rollcall/rollcall/log/event"
+)
+
+// TestOnlyChangesAreEvents looks for an hour at targets that say something else each time.
+func TestOnlyChangesAreEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a", "b", "c")
+		w.registerAll(10, every(10*time.Second))
+		head := w.head()
+		time.Sleep(time.Hour)
+		if now := w.head(); now != head {
+			t.Errorf("%d events", now-head)
+		}
+		total := w.looked("a") + w.looked("b") + w.looked("c")
+		if want := 10 * 360; total < want-20 || total > want+60 {
+			t.Errorf("%d looks in an hour, want about %d", total, want)
+		}
+		w.set("i3", event.Critical)
+		w.await(11*time.Second, "critical", func() bool { return w.status("i3") == event.Critical })
+		if now := w.head(); now != head+1 {
+			t.Errorf("%d events", now-head)
+		}
+		seen := w.nodes[w.owner("i3/c")].checker.Observations(event.Default, "web")[gateway.CheckKey{ID: "i3", Check: "c"}]
+		if seen.Status != event.Critical || !strings.Contains(seen.Output, "saw critical") || seen.Server != w.owner("i3/c") || seen.Fault != "" {
+			t.Errorf("%+v", seen)
+		}
+	})
+}
+
+// TestFirstLookIsAtOnce registers when the cluster has been there for a while.
+func TestFirstLookIsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a", "b", "c")
+		time.Sleep(time.Minute)
+		for i := range 30 {
+			w.register(fmt.Sprintf("i%d", i), every(time.Hour))
+		}
+		if took := w.await(time.Minute, "all passing", func() bool { return w.count(event.Passing) == 30 }); took > 50*time.Millisecond {
+			t.Errorf("it took %s", took)
+		}
+		// Then they are spread over their interval.
+		time.Sleep(3 * time.Hour)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		first, last := time.Now(), time.Time{}
+		for _, s := range w.last {
+			if s.at.Before(first) {
+				first = s.at
+			}
+			if s.at.After(last) {
+				last = s.at
+			}
+		}
+		if last.Sub(first) < 30*time.Minute {
+			t.Errorf("all looks of an hour are within %s", last.Sub(first))
+		}
+	})
+}
+
+func TestThresholds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a")
+		check := every(time.Second)
+		check.SuccessThreshold, check.FailureThreshold = 3, 2
+		w.register("i1", check)
+		time.Sleep(10 * time.Second)
+		if w.status("i1") != event.Passing {
+			t.Fatal("it does not pass")
+		}
+		head := w.head()
+		flap := func(states string) {
+			for _, s := range states {
+				w.set("i1", map[rune]event.Status{'p': event.Passing, 'w': event.Warning, 'c': event.Critical}[s])
+				time.Sleep(time.Second)
+			}
+		}
+		step := func(states string, want event.Status, events event.Revision) {
+			t.Helper()
+			flap(states)
+			if s := w.status("i1"); s != want || w.head() != head+events {
+				t.Errorf("after %s it is %s, and there are %d events; want %s and %d", states, s, w.head()-head, want, events)
+			}
+			head = w.head()
+		}
+		step("pcpcpcpcp", event.Passing, 0) // it flaps
+		step("cc", event.Critical, 1)
+		step("ppcppcwpc", event.Critical, 0)
+		step("wpp", event.Warning, 1) // all of three were at least that good
+		step("pp", event.Warning, 0)
+		step("p", event.Passing, 1)
+		step("wc", event.Warning, 1)
+		step("cc", event.Critical, 1)
+	})
+}
+
+// TestReportsAreNotLost has commands fail, and their answers get lost.
+func TestReportsAreNotLost(t *testing.T) {
+	for name, f := range map[string]gatewaytest.Faults{
+		"no quorum":       {Submit: gateway.ErrUnavailable},
+		"outcome unknown": {Applied: gateway.ErrOutcomeUnknown},
+		"unwritten":       {Submit: gateway.ErrOutcomeUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 1, "a")
+				w.registerAll(1, every(time.Minute))
+				head := w.head()
+				w.SetFaults(f)
+				w.set("i0", event.Critical)
+				time.Sleep(5 * time.Minute)
+				w.SetFaults(gatewaytest.Faults{})
+				w.await(2*time.Second, "critical", func() bool { return w.status("i0") == event.Critical })
+				if now := w.head(); now != head+1 {
+					t.Errorf("%d events", now-head)
+				}
+			})
+		})
+	}
+}
+
+// TestRegistrationsChange has checks change, vanish and come back while they are looked at.
+func TestRegistrationsChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a")
+		w.slow = 900 * time.Millisecond
+		w.registerAll(1, every(time.Hour))
+		other := every(time.Hour)
+		other.TCP = &event.TCPCheck{Address: "127.0.0.1:81"}
+		w.register("i0", other)
+		if w.status("i0") != event.Critical {
+			t.Fatal("another target has the status of the one before")
+		}
+		w.await(2*time.Second, "passing", func() bool { return w.status("i0") == event.Passing })
+		head := w.head()
+		other.Interval = event.Time(time.Second) // the same target, and more often
+		w.register("i0", other)
+		w.set("i0", event.Critical)
+		w.await(3*time.Second, "critical", func() bool { return w.status("i0") == event.Critical })
+		if w.head() != head+2 {
+			t.Errorf("%d events", w.head()-head)
+		}
+		ttl := event.Check{ID: "ttl", TTL: event.Time(time.Hour)}
+		w.register("i0", ttl)
+		time.Sleep(2 * time.Second)
+		looks := w.looked("a")
+		time.Sleep(time.Minute)
+		if now := w.looked("a"); now != looks {
+			t.Errorf("%d looks at what is registered no longer", now-looks)
+		}
+		w.MustSubmit(event.Default, commands.DeregisterInstance{Service: "web", ID: "i0"})
+		time.Sleep(time.Second)
+		if n := w.nodes["a"].checker.Counts().Targets; n != 0 {
+			t.Errorf("%d targets", n)
+		}
+	})
+}
+
+// TestAlias has checks take their status from other instances.
+func TestAlias(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a", "b")
+		alias := func(id, service, of string) {
+			w.MustSubmit(event.Default, commands.RegisterInstance{Instance: event.Instance{Service: "web", ID: id, Address: "::1", Checks: []event.Check{
+				{ID: "c", Alias: &event.AliasTarget{Service: service, ID: of}, Interval: event.Time(time.Hour)},
+			}}})
+		}
+		soon := func(id string, want event.Status) {
+			t.Helper()
+			if took := w.await(time.Minute, id+" is "+want.String(), func() bool { return w.status(id) == want }); took > 100*time.Millisecond {
+				t.Errorf("%s is %s after %s", id, want, took)
+			}
+		}
+		db := func(id string) commands.RegisterInstance {
+			return commands.RegisterInstance{Instance: event.Instance{Service: "db", ID: id, Node: "n" + id, Address: "::1", Checks: []event.Check{every(time.Second)}}}
+		}
+		time.Sleep(10 * time.Second)
+		alias("all", "db", "")
+		alias("one", "db", "1")
+		alias("loop", "web", "loop")
+		soon("all", event.Critical) // there is none
+		w.MustSubmit(event.Default, db("1"), db("2"))
+		w.await(3*time.Second, "passing", func() bool { return w.status("all") == event.Passing && w.status("one") == event.Passing })
+		w.set("2", event.Warning)
+		w.await(2*time.Second, "warning", func() bool { return w.status("all") == event.Warning })
+		if w.status("one") != event.Passing {
+			t.Error("one goes by the other")
+		}
+		w.MustSubmit(event.Default, commands.SetNodeMaintenance{Node: "n2", Enabled: true})
+		soon("all", event.Passing) // it is kept out of use
+		w.MustSubmit(event.Default, commands.SetInstanceMaintenance{Service: "db", ID: "1", Enabled: true})
+		soon("all", event.Critical)
+		soon("one", event.Critical)
+		w.MustSubmit(event.Default, commands.SetInstanceMaintenance{Service: "db", ID: "1"}, commands.DeregisterInstance{Service: "db", ID: "2"})
+		soon("all", event.Passing)
+		w.MustSubmit(event.Default, commands.DeregisterInstance{Service: "db", ID: "1"})
+		soon("all", event.Critical)
+		soon("one", event.Critical)
+		head := w.head()
+		time.Sleep(3 * time.Hour)
+		if w.head() != head {
+			t.Errorf("%d events while nothing changes", w.head()-head)
+		}
+	})
+}
+
+// TestTargetsThatHangHinderNobody has many more targets that do not answer than may be looked at at a time.
+func TestTargetsThatHangHinderNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "z")
+		w.start("a", health.Config{Looks: 20})
+		w.crash("z")
+		w.lead("a")
+		check := every(10 * time.Second)
+		check.Timeout = event.Time(8 * time.Second)
+		check.Initial = event.Passing
+		const n = 300
+		w.mu.Lock()
+		for i := range n {
+			w.stuck[fmt.Sprintf("i%d", i)] = i%2 == 0
+		}
+		w.mu.Unlock()
+		for i := range n {
+			w.register(fmt.Sprintf("i%d", i), check)
+		}
+		time.Sleep(10 * time.Minute)
+		w.mu.Lock()
+		w.last = map[string]seen{}
+		w.mu.Unlock()
+		time.Sleep(11 * time.Second)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		fresh := 0
+		for i := 1; i < n; i += 2 {
+			if _, ok := w.last[fmt.Sprintf("i%d/c", i)]; ok {
+				fresh++
+			}
+		}
+		if fresh != n/2 {
+			t.Errorf("%d of %d targets that answer were looked at in time", fresh, n/2)
+		}
+		if w.most > 20+8 { // and witnesses
+			t.Errorf("%d looks at a time", w.most)
+		}
+	})
+}
