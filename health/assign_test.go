@@ -99,6 +99,22 @@ func TestTakenOver(t *testing.T) {
 	}
 }
 
+// elect has the others elect another leader, where the one that leads is cut off.
+func (w *world) elect(names []string) {
+	w.mu.Lock()
+	led := w.cut[w.leader]
+	w.mu.Unlock()
+	for _, name := range names {
+		w.mu.Lock()
+		cut := w.cut[name]
+		w.mu.Unlock()
+		if led && !cut {
+			w.lead(name)
+			return
+		}
+	}
+}
+
 // TestOneServerLooks has three servers, which look slowly, die, are cut off, come back and lead one after the other, while
 // questions and answers get lost. The prober sees to it that nobody looks at what another one looks at.
 func TestOneServerLooks(t *testing.T) {
@@ -117,23 +133,24 @@ func TestOneServerLooks(t *testing.T) {
 					w.register(fmt.Sprintf("i%d", i), check)
 				}
 				names := []string{"a", "b", "c"}
-				for range 60 {
+				for range 100 {
 					time.Sleep(w.delay(8 * time.Second))
 					name := names[int(w.delay(3))]
-					switch w.delay(5) {
-					case 0:
+					switch w.delay(6) {
+					case 0, 1:
 						w.isolate(name, true)
-					case 1:
+					case 2:
 						w.crash(name)
 						w.mu.Lock()
 						w.cut[name] = false
 						w.mu.Unlock()
 						w.start(name, health.Config{})
-					case 2:
+					case 3:
 						w.lead(name)
 					default:
 						w.isolate(name, false)
 					}
+					w.elect(names)
 				}
 				for _, name := range names {
 					w.isolate(name, false)
