@@ -72,7 +72,9 @@ func (c *client) report(ctx context.Context, id string) {
 	}
 }
 
-func beatID(id string, revision uint64) string { return fmt.Sprintf("check of %s since %d", id, revision) }
+func beatID(id string, revision uint64) string {
+	return fmt.Sprintf("check of %s since %d", id, revision)
+}
 
 // noBeats tells whether every instance is gone: they end by themselves.
 func (c *cluster) noBeats() bool {
