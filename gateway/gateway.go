@@ -36,9 +36,8 @@ type Backend interface {
 	// Follow reads a namespace's events from a revision on (0 and 1: from the first), then goes on live. Zero
 	// waiting costs zero work. Close it after use.
 	Follow(namespace string, from event.Revision) (Follower, error)
-	// Renew gives a lease its whole TTL again, which it returns, and is no event. A lease that ended, or a key without a
-	// TTL, is ErrNoLease.
-	Renew(ctx context.Context, namespace string, lease Lease) (time.Duration, error)
+	// Renew gives a lease its whole TTL again, and is no event. A lease that ended, or a key without a TTL, is ErrNoLease.
+	Renew(ctx context.Context, namespace string, lease Lease) (Renewal, error)
 	// Left says how long each of at most LeasesMax leases has if nobody renews it, leaving out what is not known.
 	Left(ctx context.Context, namespace string, leases []Lease) (map[Lease]time.Duration, error)
 	// Members are the servers of the cluster, in name order, as far as this server knows.
@@ -94,6 +93,12 @@ type Lease struct {
 	// Check is empty for the instance itself. Status is that of the check: a report of the same one renews it.
 	Check  string       `json:"check,omitempty"`
 	Status event.Status `json:"status,omitempty"`
+}
+
+// Renewal is the answer to a renewal.
+type Renewal struct {
+	TTL      time.Duration  `json:"ttl"`
+	Revision event.Revision `json:"revision"` // the commit that made the lease what it is
 }
 
 // LeasesMax is how many leases Left is asked about at a time.
