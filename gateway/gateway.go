@@ -36,9 +36,8 @@ type Backend interface {
 	// Follow reads a namespace's events from a revision on (0 and 1: from the first), then goes on live. Zero
 	// waiting costs zero work. Close it after use.
 	Follow(namespace string, from event.Revision) (Follower, error)
-	// Renew gives a lease its whole TTL again, which it returns, and is no event. A lease that ended, or a key without a
-	// TTL, is ErrNoLease.
-	Renew(ctx context.Context, namespace string, lease Lease) (time.Duration, error)
+	// Renew gives a lease its whole TTL again, and is no event. A lease that ended, or a key without a TTL, is ErrNoLease.
+	Renew(ctx context.Context, namespace string, lease Lease) (Renewal, error)
 	// Left says how long each of at most LeasesMax leases has if nobody renews it, leaving out what is not known.
 	Left(ctx context.Context, namespace string, leases []Lease) (map[Lease]time.Duration, error)
 	// Observations are what the last looks at the targets of a service's checks gave, from every server that answers soon:
@@ -115,6 +114,12 @@ type Observation struct {
 	// Fault says, where the server takes itself for what fails, what it saw, and what becomes of it: the check keeps the
 	// status that it had.
 	Fault string `json:"fault,omitempty"`
+}
+
+// Renewal is the answer to a renewal.
+type Renewal struct {
+	TTL      time.Duration  `json:"ttl"`
+	Revision event.Revision `json:"revision"` // the commit that made the lease what it is
 }
 
 // LeasesMax is how many leases Left is asked about at a time.

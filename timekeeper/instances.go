@@ -82,4 +82,3 @@ func (l *ledger) schedule(at instance, due []event.Due) {
 func leaseOf(d event.Due) gateway.Lease {
 	return gateway.Lease{Service: d.Service, ID: d.ID, Check: d.Check, Status: d.Status}
 }
-

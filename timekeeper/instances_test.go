@@ -54,8 +54,8 @@ func TestCheckThatIsNotHeardFrom(t *testing.T) {
 		submit(t, b, reportOf(event.Passing))
 		for range 5 {
 			time.Sleep(9 * time.Second)
-			if ttl, err := k.Renew(t.Context(), event.Default, beat(event.Passing)); err != nil || ttl != 10*time.Second {
-				t.Fatalf("a heartbeat: %s, %v", ttl, err)
+			if r, err := k.Renew(t.Context(), event.Default, beat(event.Passing)); err != nil || r.TTL != 10*time.Second {
+				t.Fatalf("a heartbeat: %+v, %v", r, err)
 			}
 		}
 		// Another status is no heartbeat of this one, but news.

@@ -133,20 +133,20 @@ func (k *Keeper) stopAll() {
 	}
 }
 
-// Renew gives a lease its whole TTL again, which it returns, and is no event. It fails with ErrNotKept where another
+// Renew gives a lease its whole TTL again, and is no event. It fails with ErrNotKept where another
 // server keeps the time, and with gateway.ErrNoLease for a session that ended and a key without a TTL.
-func (k *Keeper) Renew(ctx context.Context, namespace string, lease gateway.Lease) (time.Duration, error) {
+func (k *Keeper) Renew(ctx context.Context, namespace string, lease gateway.Lease) (gateway.Renewal, error) {
 	for {
 		l, err := k.ledger(ctx, namespace)
 		if err != nil {
-			return 0, err
+			return gateway.Renewal{}, err
 		}
-		ttl, err := l.renew(ctx, lease)
+		renewal, err := l.renew(ctx, lease)
 		if !errors.Is(err, errTermOver) {
-			return ttl, err
+			return renewal, err
 		}
 		if err := wait(ctx, retryAfter); err != nil {
-			return 0, err
+			return gateway.Renewal{}, err
 		}
 	}
 }

@@ -54,3 +54,27 @@ func TestFilter(t *testing.T) {
 }
 
 func gatewayCode(err error) commands.Code { return gateway.ProblemOf(err).Code }
+
+// FuzzExpression: no filter makes the door fault, or takes long.
+func FuzzExpression(f *testing.F) {
+	for _, expression := range []string{
+		`meta.zone == "a" and "v2" in tags`, `any checks as c { c.status == "warning" }`, `all tags as i, t { t != "" }`, `((((((((((id == "a"))))))))))`,
+		`meta["a"]["b"] == 1`, `"/meta/zone" == "a"`, `tags is empty or not meta is empty`, `id matches "^(a+)+$"`, "id == `a`", `checks.0.http.url == "x"`,
+		`because == "a"`, `checks contains "a"`, `latest == 1`, "",
+	} {
+		f.Add(expression)
+	}
+	s := newInstanceState(event.Registration{Instance: event.Instance{
+		Service: "web", ID: "aaaaaaaaaaaaaaaaaaaaaaaa!", Tags: []string{"v2"}, Meta: map[string]string{"zone": "a"},
+		Checks: []event.Check{{ID: "c", HTTP: &event.HTTPCheck{URL: "x"}}},
+	}}, event.Health{Checks: []event.CheckState{{ID: "c", Status: event.Warning}}}, event.MaintenanceState{})
+	f.Fuzz(func(t *testing.T, expression string) {
+		w, err := (&call{query: url.Values{"filter": {expression}}}).wanted()
+		if err == nil {
+			_, err = w.takes(s, event.ServiceSettings{})
+		}
+		if err != nil && gatewayCode(err) != gateway.CodeInvalidParameter {
+			t.Errorf("%q: %v", expression, err)
+		}
+	})
+}

@@ -186,14 +186,9 @@ func (c *call) report(r commands.ReportStatus) (revision event.Revision, ttl str
 	}
 	lease := gateway.Lease{Service: r.Service, ID: r.ID, Check: r.Check, Status: r.Status}
 	for range reportTries {
-		left, err := c.api.Backend.Renew(c.ctx, c.namespace, lease)
+		renewal, err := c.api.Backend.Renew(c.ctx, c.namespace, lease)
 		if err == nil {
-			err = c.api.Backend.View(c.ctx, c.namespace, gateway.ReadOptions{Stale: true}, func(v gateway.View) error {
-				d, _ := v.Due(r.Service, r.ID, r.Check)
-				revision = d.Revision
-				return nil
-			})
-			return revision, gateway.FormatDuration(event.Time(left)), err
+			return renewal.Revision, gateway.FormatDuration(event.Time(renewal.TTL)), nil
 		}
 		if !errors.Is(err, gateway.ErrNoLease) {
 			return 0, "", err
