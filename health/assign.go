@@ -89,13 +89,23 @@ type checkerState struct {
 // NewCoordinator makes the coordinator of a server, which leads nothing yet.
 func NewCoordinator(server string) *Coordinator { return &Coordinator{name: server} }
 
-// Arrive notes a question. A term is one time of leading: another one begins without knowing who has leases.
-func (c *Coordinator) Arrive(now time.Time, term uint64, p Poll) {
+// Lead notes that its server leads. A term is one time of leading: another one begins without knowing who has leases.
+func (c *Coordinator) Lead(now time.Time, term uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.checkers == nil || c.term != term {
 		c.term, c.began, c.version, c.current, c.next, c.suspects = term, now, 0, nil, nil, nil
 		c.checkers = map[string]*checkerState{}
+	}
+}
+
+// Arrive notes a question.
+func (c *Coordinator) Arrive(now time.Time, term uint64, p Poll) {
+	c.Lead(now, term)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.term != term {
+		return // another one began just now
 	}
 	if p.Leave {
 		delete(c.checkers, p.Name)

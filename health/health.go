@@ -177,9 +177,17 @@ func (c *Checker) followAll(ctx context.Context) {
 	}
 }
 
-// keepAsking asks the coordinator until ctx ends.
+// keepAsking asks the coordinator until ctx ends, for as long as anybody has something to look at: a cluster without checks
+// is left in peace.
 func (c *Checker) keepAsking(ctx context.Context) {
 	for ctx.Err() == nil {
+		if c.idle() {
+			select {
+			case <-ctx.Done():
+			case <-c.ask:
+			}
+			continue
+		}
 		p := c.poll()
 		asked := time.Now()
 		attempt, cancel := context.WithTimeout(ctx, coordinateTime)
@@ -197,6 +205,12 @@ func (c *Checker) keepAsking(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+}
+
+func (c *Checker) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.targets) == 0
 }
 
 // poll is what to ask now.
@@ -332,6 +346,22 @@ func (c *Checker) Counts() Counts {
 	}
 	n.Suspect = c.observer.suspects(time.Now())
 	return n
+}
+
+// Looks tells whether targets of a service are looked at, and whether this server looks at all of them.
+func (c *Checker) Looks(namespace, service string) (some, all bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all = true
+	if l := c.ledgers[namespace]; l != nil {
+		for _, i := range l.instances[service] {
+			for _, t := range i.targets {
+				some = true
+				all = all && t.owned && !t.looked.IsZero()
+			}
+		}
+	}
+	return some, all
 }
 
 // Observations gives what this server's last looks at the targets of a service gave.

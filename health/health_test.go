@@ -251,7 +251,7 @@ func TestTargetsThatHangHinderNobody(t *testing.T) {
 		if fresh != n/2 {
 			t.Errorf("%d of %d targets that answer were looked at in time", fresh, n/2)
 		}
-		if w.most > 20+8 { // and witnesses
+		if w.most > 20+16 { // and witnesses
 			t.Errorf("%d looks at a time", w.most)
 		}
 	})

@@ -194,7 +194,9 @@ func (l *ledger) ask(i *instance, check event.Check) {
 	t.phase = phaseOf(k, check)
 	t.state, _ = i.health.Check(check.ID)
 	i.targets[check.ID] = t
-	c.targets[k] = t
+	if c.targets[k] = t; len(c.targets) == 1 {
+		c.askSoon()
+	}
 	if check.Alias != nil {
 		if l.aliases[check.Alias.Service] == nil {
 			l.aliases[check.Alias.Service] = map[*target]bool{}

@@ -25,7 +25,7 @@ import (
 //
 // A real failure of most things at once is so reported a little later, and a false one not at all.
 const (
-	witnessesMax  = 8
+	witnessesMax  = 16 // few enough to ask, and enough that a fifth that fails is hardly ever taken for half
 	failingMin    = 3
 	surveyTime    = 3 * time.Second        // a witness that takes longer fails
 	vouchFor      = 250 * time.Millisecond // what witnesses showed counts for other targets

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rollcall/rollcall/commands"
@@ -108,6 +109,9 @@ func (w *world) lead(name string) {
 	defer w.mu.Unlock()
 	w.leader = name
 	w.term++
+	if n := w.nodes[name]; n != nil {
+		n.coordinator.Lead(time.Now(), w.term)
+	}
 }
 
 // isolate cuts a server off, or lets it come back. Who leads and is cut off goes on thinking so.
@@ -212,6 +216,7 @@ func (n *node) Look(ctx context.Context, check event.Check, i event.Instance, _ 
 		status = event.Critical
 	}
 	if pause(ctx, min(takes, time.Duration(check.Timeout))) != nil {
+		time.Sleep(w.delay(250 * time.Millisecond)) // to end a program takes a moment
 		return probe.Result{Status: event.Critical, Reason: "stopped"}
 	}
 	if status == 0 {
@@ -305,6 +310,7 @@ func (w *world) await(limit time.Duration, what string, holds func() bool) time.
 			w.t.Fatalf("after %s: not %s", limit, what)
 		}
 		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
 	}
 	return time.Since(began)
 }

@@ -49,6 +49,10 @@ type Config struct {
 	Tick           Duration `toml:"raft-tick"`       // Raft's unit of time; default 40ms
 	Insecure       bool     `toml:"insecure"`        // allow listeners beyond loopback without TLS and tokens
 
+	// EnableCommandChecks has this server run the programs that checks name, with its own rights: who may register an
+	// instance may then run anything here.
+	EnableCommandChecks bool `toml:"enable-command-checks"`
+
 	// BookmarkEvery is how often quiet subscribers learn how far the ledger has gone; default 5s.
 	BookmarkEvery Duration `toml:"bookmark-every"`
 

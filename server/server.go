@@ -20,6 +20,7 @@ import (
 	"github.com/rollcall/rollcall/dns"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/gateway/notify"
+	"github.com/rollcall/rollcall/health"
 	"github.com/rollcall/rollcall/log"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/transport"
@@ -59,6 +60,8 @@ type Server struct {
 	compares    *comparer
 	quarantined atomic.Pointer[quarantine] // why it does not answer; nil while it does
 	keeper      *timekeeper.Keeper
+	checker     *health.Checker
+	coordinator *health.Coordinator
 	isolating   sync.WaitGroup // what lets go of everything then
 
 	writing  sync.Mutex // held while the identity is written; before mu
@@ -111,6 +114,7 @@ func (s *Server) start(ctx context.Context) error {
 		{"the ledgers", s.startLog},
 		{"the namespaces", s.startNamespaces},
 		{"the timekeeper", s.startTimekeeper},
+		{"the health checks", s.startHealth},
 		{"NATS", s.startNATS},
 		{"DNS", s.startDNS},
 		{"HTTP", s.startHTTP},

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/rollcall/rollcall/gateway/api"
+	"github.com/rollcall/rollcall/log/event"
 )
 
 // handler is what the HTTP listener serves: the API, and what operators ask of any server.
@@ -97,6 +98,10 @@ var (
 	descLeader   = prometheus.NewDesc("rollcall_ready", "1 while every group has a leader and every view has caught up.", nil, nil)
 	descLeads    = prometheus.NewDesc("rollcall_raft_leads", "1 while this server leads the group.", []string{"group"}, nil)
 	descLeases   = prometheus.NewDesc("rollcall_leases", "Sessions, and keys and directories with a TTL, that this server keeps the time of.", nil, nil)
+	descChecks   = prometheus.NewDesc("rollcall_checks", "Checks of instances whose targets this server looks at.", nil, nil)
+	descLooks    = prometheus.NewDesc("rollcall_check_looks_total", "Looks at targets of checks by what they found.", []string{"result"}, nil)
+	descHeld     = prometheus.NewDesc("rollcall_checks_held", "Checks that fail here without being reported, because this server takes that for a fault of its own.", nil, nil)
+	descSuspect  = prometheus.NewDesc("rollcall_checks_suspect", "1 while most checks failed at once here, and this server takes that for a fault of its own.", nil, nil)
 	descElected  = prometheus.NewDesc("rollcall_raft_elections_total", "Elections of a leader of the group that this server has learnt of.", []string{"group"}, nil)
 	descPushed   = prometheus.NewDesc("rollcall_nats_events_total", "Events pushed to the NATS stream.", []string{"namespace"}, nil)
 	descLag      = prometheus.NewDesc("rollcall_nats_lag_events", "Events that the NATS stream is behind the ledger.", []string{"namespace"}, nil)
@@ -122,6 +127,7 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 		descCompared, descDiffers, descApart, descLeads, descElected, descLeases,
 		descCompared, descDiffers, descApart, descLeads, descElected,
 		descKeys, descBytes, descFloor, descTrimmed,
+		descChecks, descLooks, descHeld, descSuspect,
 	} {
 		to <- d
 	}
@@ -163,6 +169,13 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		gauge(descDiffers, flag(c.differs), namespace)
 	}
 	gauge(descLeases, float64(s.keeper.Leases()))
+	checks := s.checker.Counts()
+	gauge(descChecks, float64(checks.Targets))
+	for _, status := range []event.Status{event.Passing, event.Warning, event.Critical} {
+		counter(descLooks, checks.Looks[status], status.String())
+	}
+	gauge(descHeld, float64(checks.Held))
+	gauge(descSuspect, flag(checks.Suspect))
 	gauge(descApart, flag(s.quarantined.Load() != nil))
 	nats := s.notify.Stats()
 	gauge(descClients, float64(nats.Clients))

@@ -43,6 +43,7 @@ type serveCmd struct {
 	ScrubEvery     server.Duration `env:"ROLLCALL_SCRUB_EVERY" placeholder:"TIME" help:"Rest before each round through everything that is stored; by default 10m."`
 	RetentionRate  *server.Size    `env:"ROLLCALL_RETENTION_RATE" placeholder:"SIZE" help:"How much of the stored rows is read in a second, at most, to delete old versions that namespaces no longer keep; by default 4MiB. 0: none are deleted."`
 	RetentionEvery server.Duration `env:"ROLLCALL_RETENTION_EVERY" placeholder:"TIME" help:"How often it is looked whether namespaces may let old states go; by default 1m."`
+	CommandChecks  *bool           `name:"enable-command-checks" env:"ROLLCALL_ENABLE_COMMAND_CHECKS" help:"Run the programs that checks of instances name, with the rights of this server: who may register an instance may then run anything here."`
 	Insecure       *bool           `env:"ROLLCALL_INSECURE" help:"Allow listeners beyond loopback, though there is no TLS and there are no tokens."`
 
 	LogLevel  slog.Level `name:"log-level" env:"ROLLCALL_LOG_LEVEL" default:"WARN" help:"What to log: debug, info, warn or error."`
@@ -137,6 +138,9 @@ func (c serveCmd) config(stderr io.Writer) (server.Config, error) {
 	over(&config.ScrubEvery, c.ScrubEvery)
 	over(&config.RetentionRate, c.RetentionRate)
 	over(&config.RetentionEvery, c.RetentionEvery)
+	if c.CommandChecks != nil {
+		config.EnableCommandChecks = *c.CommandChecks
+	}
 	if c.Insecure != nil {
 		config.Insecure = *c.Insecure
 	}

@@ -1,4 +1,4 @@
-// Package probe takes one look at a target: is it there, and does it say that it is well?
+// Package probe takes one look at a target.
 //
 // A look ends within its timeout, whatever the other side does, and leaves nothing behind: no connection, no goroutine and
 // no process. It does not know how often anybody looks, what was seen before, or who is told.
