@@ -67,6 +67,7 @@ benchcmp: ## Compare the benchmarks of BASE with those of this tree, COUNT runs 
 figures: build ## Measure the binary, and one etcd server beside it; dnsperf is used where it is installed
 	cd test/bench && $(GO) run . -binary ../../bin/rollcall
 	cd test/bench && $(GO) run . -binary ../../bin/rollcall -store 1000000
+	cd test/bench && $(GO) run . -binary ../../bin/rollcall -discovery 100000
 
 .PHONY: fmt
 fmt: ## Format the source

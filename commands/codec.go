@@ -23,29 +23,35 @@ type wire struct {
 type kind uint16
 
 const (
-	kindPutKey             kind = 1
-	kindDeleteKey          kind = 2
-	kindDeletePrefix       kind = 3
-	kindTxn                kind = 4
-	kindAppendKey          kind = 6
-	kindPutTree            kind = 5
-	kindRegisterInstance   kind = 10
-	kindDeregisterInstance kind = 11
-	kindCreateSession      kind = 20
-	kindEndSession         kind = 21
-	kindClaimTimekeeper    kind = 22
-	kindExpire             kind = 23
-	kindCreateNamespace    kind = 90
-	kindOpenNamespace      kind = 91
-	kindAddMember          kind = 92
-	kindPromoteMember      kind = 93
-	kindRemoveMember       kind = 94
-	kindRestoreNamespace   kind = 95
-	kindAnnounceVersion    kind = 96
-	kindSetClusterVersion  kind = 97
-	kindConfigureNamespace kind = 100
-	kindApplySettings      kind = 101
-	kindTrimHistory        kind = 102
+	kindPutKey              kind = 1
+	kindDeleteKey           kind = 2
+	kindDeletePrefix        kind = 3
+	kindTxn                 kind = 4
+	kindAppendKey           kind = 6
+	kindPutTree             kind = 5
+	kindRegisterInstance    kind = 10
+	kindDeregisterInstance  kind = 11
+	kindReportStatus        kind = 12
+	kindInstanceMaintenance kind = 13
+	kindConfigureService    kind = 14
+	kindPutNode             kind = 15
+	kindDeleteNode          kind = 16
+	kindNodeMaintenance     kind = 17
+	kindCreateSession       kind = 20
+	kindEndSession          kind = 21
+	kindClaimTimekeeper     kind = 22
+	kindExpire              kind = 23
+	kindCreateNamespace     kind = 90
+	kindOpenNamespace       kind = 91
+	kindAddMember           kind = 92
+	kindPromoteMember       kind = 93
+	kindRemoveMember        kind = 94
+	kindRestoreNamespace    kind = 95
+	kindAnnounceVersion     kind = 96
+	kindSetClusterVersion   kind = 97
+	kindConfigureNamespace  kind = 100
+	kindApplySettings       kind = 101
+	kindTrimHistory         kind = 102
 )
 
 // ErrMalformed is why bytes are not a command that this version knows.
@@ -124,6 +130,18 @@ func kindOf(c Command) kind {
 		return kindRegisterInstance
 	case DeregisterInstance:
 		return kindDeregisterInstance
+	case ReportStatus:
+		return kindReportStatus
+	case SetInstanceMaintenance:
+		return kindInstanceMaintenance
+	case ConfigureService:
+		return kindConfigureService
+	case PutNode:
+		return kindPutNode
+	case DeleteNode:
+		return kindDeleteNode
+	case SetNodeMaintenance:
+		return kindNodeMaintenance
 	case CreateNamespace:
 		return kindCreateNamespace
 	case OpenNamespace:
@@ -217,6 +235,18 @@ func (w wire) command() (Command, error) {
 		return unmarshal[RegisterInstance](w.Body)
 	case kindDeregisterInstance:
 		return unmarshal[DeregisterInstance](w.Body)
+	case kindReportStatus:
+		return unmarshal[ReportStatus](w.Body)
+	case kindInstanceMaintenance:
+		return unmarshal[SetInstanceMaintenance](w.Body)
+	case kindConfigureService:
+		return unmarshal[ConfigureService](w.Body)
+	case kindPutNode:
+		return unmarshal[PutNode](w.Body)
+	case kindDeleteNode:
+		return unmarshal[DeleteNode](w.Body)
+	case kindNodeMaintenance:
+		return unmarshal[SetNodeMaintenance](w.Body)
 	case kindCreateNamespace:
 		return unmarshal[CreateNamespace](w.Body)
 	case kindOpenNamespace:

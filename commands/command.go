@@ -71,6 +71,8 @@ type Target struct {
 // RegisterInstance says that an instance of a service runs. Registering the same thing again is no event.
 type RegisterInstance struct {
 	Instance event.Instance `cbor:"1,keyasint"`
+	// Credentials replace those that there are; where nil they stay.
+	Credentials *Credentials `cbor:"2,keyasint,omitempty"`
 }
 
 // DeregisterInstance says that an instance is gone. Removing what is not there is rejected with CodeNotFound.

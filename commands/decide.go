@@ -136,6 +136,18 @@ func decide(s State, at Situation, o Order) (Decision, *Rejection) {
 		return decideRegister(s, c)
 	case DeregisterInstance:
 		return decideDeregister(s, c)
+	case ReportStatus:
+		return decideReport(s, c)
+	case SetInstanceMaintenance:
+		return decideInstanceMaintenance(s, c)
+	case SetNodeMaintenance:
+		return decideNodeMaintenance(s, c)
+	case PutNode:
+		return decidePutNode(s, c)
+	case DeleteNode:
+		return decideDeleteNode(s, c)
+	case ConfigureService:
+		return decideConfigureService(s, c)
 	case CreateNamespace:
 		return decideCreateNamespace(s, at.Ledger, c)
 	case AddMember:

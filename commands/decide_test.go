@@ -213,7 +213,11 @@ func showBody(body event.Body) string {
 	case event.KeyDeleted:
 		return fmt.Sprintf("previous %d", b.Previous) + showLease(b.Session, 0)
 	case event.InstanceRegistered:
-		return fmt.Sprintf("%s:%d tags %v weight %d created %d previous %d", b.Instance.Address, b.Instance.Port, b.Instance.Tags, b.Instance.Weight, b.CreateRevision, b.Previous) + showLease(b.Instance.Session, 0)
+		s := fmt.Sprintf("%s:%d tags %v weight %d created %d previous %d", b.Instance.Address, b.Instance.Port, b.Instance.Tags, b.Instance.Weight, b.CreateRevision, b.Previous) + showLease(b.Instance.Session, b.Instance.TTL)
+		for _, c := range b.Instance.Checks {
+			s += " check " + c.ID
+		}
+		return s
 	case event.InstanceDeregistered:
 		return fmt.Sprintf("previous %d", b.Previous) + showLease(b.Session, 0)
 	case event.MemberAdded:
@@ -249,8 +253,29 @@ func showRows(l *ledger, d *datadriven.TestData) string {
 	for e := range v.Keys("") {
 		fmt.Fprintf(&b, "key %s\n", showEntry(e))
 	}
-	for r := range v.Instances("") {
-		fmt.Fprintf(&b, "instance %s/%s %s:%d tags %v @%d/%d\n", r.Service, r.ID, r.Address, r.Port, r.Tags, r.CreateRevision, r.Revision)
+	for r, h := range v.WithHealth("") {
+		fmt.Fprintf(&b, "instance %s/%s %s:%d tags %v @%d/%d", r.Service, r.ID, r.Address, r.Port, r.Tags, r.CreateRevision, r.Revision)
+		node, _ := v.Node(r.Node)
+		if !h.Zero() || node.Maintenance != (event.MaintenanceState{}) {
+			verdict := h.Verdict(r, node.Maintenance)
+			fmt.Fprintf(&b, " %s because of %d/%d", verdict.Status, verdict.Revision, verdict.Kind)
+		}
+		for _, c := range h.Checks {
+			fmt.Fprintf(&b, " %s=%s@%d", c.ID, c.Status, c.Revision)
+		}
+		if values, at := v.Credentials(r.Service, r.ID); at > 0 {
+			fmt.Fprintf(&b, " credentials %v@%d", values, at)
+		}
+		b.WriteByte('\n')
+	}
+	for d := range v.AllDue("", "") {
+		fmt.Fprintf(&b, "due %s/%s %q after %s @%d %s\n", d.Service, d.ID, d.Check, time.Duration(d.After), d.Revision, d.Status)
+	}
+	for name, settings := range v.AllServiceSettings() {
+		fmt.Fprintf(&b, "service %s %+v\n", name, settings)
+	}
+	for n := range v.Nodes() {
+		fmt.Fprintf(&b, "node %s %q %v maintenance %t %q @%d/%d\n", n.Name, n.Address, n.Meta, n.Maintenance.Enabled, n.Maintenance.Reason, n.CreateRevision, n.Revision)
 	}
 	for l := range v.Leases() {
 		fmt.Fprintf(&b, "lease %s@%d %s\n", l.Key, l.Revision, time.Duration(l.TTL))
@@ -290,289 +315,6 @@ func showRows(l *ledger, d *datadriven.TestData) string {
 		fmt.Fprintf(&b, "removed replica %d\n", r)
 	}
 	return b.String()
-}
-
-// parseCommand reads a directive: its words are the arguments, its input lines are a transaction's parts.
-func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
-	t.Helper()
-	op := parseOperation(t, d.Cmd, d.CmdArgs)
-	switch d.Cmd {
-	case "put":
-		put := *op.Put
-		put.If = parseConditions(t, put.Key, d.CmdArgs)
-		return put
-	case "delete":
-		if op.Delete.IsPrefix {
-			return commands.DeletePrefix{Prefix: op.Delete.Prefix}
-		}
-		return commands.DeleteKey{Key: op.Delete.Key, If: parseConditions(t, op.Delete.Key, d.CmdArgs)}
-	case "register":
-		return *op.Register
-	case "deregister":
-		return *op.Deregister
-	case "open":
-		return commands.OpenNamespace{Namespace: d.CmdArgs[0].Key, Cluster: "c1", Groups: number(t, d.CmdArgs, "groups"), Skip: event.Revision(number(t, d.CmdArgs, "skip"))}
-	case "restore":
-		cluster, _ := value(d.CmdArgs, "cluster")
-		return commands.RestoreNamespace{
-			Namespace: d.CmdArgs[0].Key, Cluster: cluster, Skip: event.Revision(number(t, d.CmdArgs, "skip")),
-			FromCluster: "c1", Taken: 7, Snapshot: []byte{0xab},
-		}
-	case "create":
-		return commands.CreateNamespace{Namespace: argument(d.CmdArgs, 0), Group: number(t, d.CmdArgs, "group")}
-	case "txn":
-		return parseTxn(t, d.Input)
-	case "append":
-		session, _ := value(d.CmdArgs, "session")
-		return commands.AppendKey{Directory: argument(d.CmdArgs, 0), Value: []byte(argument(d.CmdArgs, 1)), TTL: duration(t, d.CmdArgs, "ttl"), Session: session}
-	case "create-session":
-		onEnd := event.Release
-		if d.HasArg("deletes") {
-			onEnd = event.Delete
-		}
-		return commands.CreateSession{TTL: duration(t, d.CmdArgs, "ttl"), OnEnd: onEnd, LockDelay: duration(t, d.CmdArgs, "delay")}
-	case "end-session":
-		return commands.EndSession{ID: argument(d.CmdArgs, 0)}
-	case "claim":
-		return commands.ClaimTimekeeper{Server: argument(d.CmdArgs, 0)}
-	case "expire":
-		return parseExpire(t, d.CmdArgs)
-	case "tree":
-		return parseTree(t, d)
-	case "add-member":
-		nonce, _ := value(d.CmdArgs, "nonce")
-		_, voter := value(d.CmdArgs, "voter")
-		_, replace := value(d.CmdArgs, "replace")
-		return commands.AddMember{
-			Name: argument(d.CmdArgs, 0), Address: argument(d.CmdArgs, 1), Nonce: nonce, Voter: voter, Replace: replace,
-			Replica: number(t, d.CmdArgs, "replica"), Version: uint32(number(t, d.CmdArgs, "knows")),
-		}
-	case "promote-member":
-		return commands.PromoteMember{Name: argument(d.CmdArgs, 0)}
-	case "announce-version":
-		return commands.AnnounceVersion{
-			Name: argument(d.CmdArgs, 0), Replica: number(t, d.CmdArgs, "replica"), Version: uint32(number(t, d.CmdArgs, "knows")),
-		}
-	case "set-version":
-		return commands.SetClusterVersion{Version: uint32(number(t, d.CmdArgs, "to"))}
-	case "configure":
-		return configure(t, d.CmdArgs)
-	case "apply":
-		c := configure(t, d.CmdArgs)
-		at := func(n *uint64) uint64 {
-			if n == nil {
-				return 0
-			}
-			return *n
-		}
-		return commands.ApplySettings{
-			Namespace: c.Namespace, Keys: at(c.Keys), Bytes: at(c.Bytes), Revisions: at(c.Revisions),
-			Configured: event.Revision(number(t, d.CmdArgs, "configured")),
-		}
-	case "trim":
-		return commands.TrimHistory{To: event.Revision(number(t, d.CmdArgs, "to"))}
-	case "remove-member":
-		return commands.RemoveMember{Name: argument(d.CmdArgs, 0)}
-	}
-	d.Fatalf(t, "unknown directive %q", d.Cmd)
-	return nil
-}
-
-// parseExpire reads "epoch=E", then leases: "session=ID" and "key@R".
-func parseExpire(t *testing.T, args []datadriven.CmdArg) commands.Expire {
-	t.Helper()
-	c := commands.Expire{Epoch: event.Revision(number(t, args, "epoch"))}
-	for _, a := range args {
-		if a.Key == "session" {
-			c.Leases = append(c.Leases, commands.Lease{Session: a.Vals[0]})
-		}
-		if key, revision, ok := strings.Cut(a.Key, "@"); ok {
-			n, err := strconv.ParseUint(revision, 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Leases = append(c.Leases, commands.Lease{Key: key, Revision: event.Revision(n)})
-		}
-	}
-	return c
-}
-
-func configure(t *testing.T, args []datadriven.CmdArg) commands.ConfigureNamespace {
-	t.Helper()
-	optional := func(name string) *uint64 {
-		if _, ok := value(args, name); !ok {
-			return nil
-		}
-		n := number(t, args, name)
-		return &n
-	}
-	c := commands.ConfigureNamespace{
-		Namespace: argument(args, 0), Group: number(t, args, "group"),
-		Keys: optional("keys"), Bytes: optional("bytes"), Revisions: optional("revisions"),
-	}
-	if age, ok := value(args, "age"); ok {
-		d, err := time.ParseDuration(age)
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := event.Time(d)
-		c.Age = &at
-	}
-	return c
-}
-
-func duration(t *testing.T, args []datadriven.CmdArg, name string) event.Time {
-	t.Helper()
-	s, ok := value(args, name)
-	if !ok {
-		return 0
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return event.Time(d)
-}
-
-// parseTxn reads lines such as "if exists a", "then put a v", "else get prefix=a".
-func parseTxn(t *testing.T, input string) commands.Txn {
-	t.Helper()
-	var c commands.Txn
-	for line := range strings.Lines(input) {
-		verb, args, err := datadriven.ParseLine(strings.TrimSpace(line))
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch verb {
-		case "if":
-			c.If = append(c.If, parseConditions(t, args[0].Key, args[1:])...)
-		case "then":
-			c.Then = append(c.Then, parseOperation(t, args[0].Key, args[1:]))
-		case "else":
-			c.Else = append(c.Else, parseOperation(t, args[0].Key, args[1:]))
-		}
-	}
-	return c
-}
-
-func parseOperation(t *testing.T, verb string, args []datadriven.CmdArg) commands.Operation {
-	t.Helper()
-	target := &commands.Target{Key: argument(args, 0)}
-	if p, ok := value(args, "prefix"); ok {
-		target = &commands.Target{Prefix: p, IsPrefix: true}
-	}
-	switch verb {
-	case "put":
-		v := argument(args, 1)
-		if n := number(t, args, "size"); n > 0 {
-			v = strings.Repeat("x", int(n))
-		}
-		contentType, _ := value(args, "type")
-		session, _ := value(args, "session")
-		return commands.Operation{Put: &commands.PutKey{
-			Key: argument(args, 0), Value: []byte(v), Flags: number(t, args, "flags"), ContentType: contentType, TTL: duration(t, args, "ttl"), Session: session,
-		}}
-	case "delete":
-		return commands.Operation{Delete: target}
-	case "get":
-		return commands.Operation{Get: target}
-	case "register":
-		address, _ := value(args, "address")
-		session, _ := value(args, "session")
-		var tags []string
-		if s, ok := value(args, "tags"); ok {
-			tags = strings.Split(s, "+")
-		}
-		return commands.Operation{Register: &commands.RegisterInstance{Instance: event.Instance{
-			Service: argument(args, 0), ID: argument(args, 1), Address: address, Port: uint16(number(t, args, "port")),
-			Tags: tags, Weight: uint16(number(t, args, "weight")), Session: session,
-		}}}
-	case "deregister":
-		return commands.Operation{Deregister: &commands.DeregisterInstance{Service: argument(args, 0), ID: argument(args, 1)}}
-	}
-	return commands.Operation{}
-}
-
-// parseConditions reads "exists", "absent", "empty", "revision=R", "version=N", "created=R" and "value=V"; with "op"
-// one of = != < >.
-func parseConditions(t *testing.T, key string, args []datadriven.CmdArg) []commands.Condition {
-	t.Helper()
-	op := commands.Equal
-	if s, ok := value(args, "op"); ok {
-		op = map[string]commands.Op{"=": commands.Equal, "!=": commands.NotEqual, "<": commands.Less, ">": commands.Greater}[s]
-	}
-	var cs []commands.Condition
-	for _, a := range args {
-		switch a.Key {
-		case "exists":
-			cs = append(cs, commands.KeyExists(key, true))
-		case "bound":
-			bound := ""
-			if len(a.Vals) > 0 {
-				bound = a.Vals[0]
-			}
-			cs = append(cs, commands.Condition{Field: commands.FieldSession, Key: key, Value: []byte(bound), Op: op})
-		case "absent":
-			cs = append(cs, commands.KeyExists(key, false))
-		case "empty":
-			cs = append(cs, commands.Condition{Field: commands.FieldEmpty, Key: key, Number: 1})
-		case "revision":
-			cs = append(cs, commands.Condition{Field: commands.FieldRevision, Key: key, Number: number(t, args, "revision"), Op: op})
-		case "created":
-			cs = append(cs, commands.Condition{Field: commands.FieldCreateRevision, Key: key, Number: number(t, args, "created"), Op: op})
-		case "version":
-			cs = append(cs, commands.Condition{Field: commands.FieldVersion, Key: key, Number: number(t, args, "version"), Op: op})
-		case "value":
-			cs = append(cs, commands.Condition{Field: commands.FieldValue, Key: key, Value: []byte(a.Vals[0]), Op: op})
-		}
-	}
-	return cs
-}
-
-// argument is the n-th word that is no name=value. A word in quotes is read as a Go string.
-func argument(args []datadriven.CmdArg, n int) string {
-	for _, a := range args {
-		if len(a.Vals) > 0 {
-			continue
-		}
-		if n == 0 {
-			if s, err := strconv.Unquote(a.Key); err == nil {
-				return s
-			}
-			if s, ok := strings.CutPrefix(a.Key, "long:"); ok {
-				size, _ := strconv.Atoi(s)
-				return strings.Repeat("k", size)
-			}
-			return a.Key
-		}
-		n--
-	}
-	return ""
-}
-
-func value(args []datadriven.CmdArg, name string) (string, bool) {
-	for _, a := range args {
-		if a.Key == name && len(a.Vals) > 0 {
-			if s, err := strconv.Unquote(a.Vals[0]); err == nil {
-				return s, true
-			}
-			return a.Vals[0], true
-		}
-	}
-	return "", false
-}
-
-func number(t *testing.T, args []datadriven.CmdArg, name string) uint64 {
-	t.Helper()
-	s, ok := value(args, name)
-	if !ok {
-		return 0
-	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 // TestListPages walks lists of random keys page by page, with and without a separator, and holds them against the

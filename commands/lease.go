@@ -47,11 +47,14 @@ type Expire struct {
 	Leases []Lease        `cbor:"2,keyasint"`
 }
 
-// Lease names a session, or a key as it was written at a revision.
+// Lease names a session, a key as it was written at a revision, or what is due of an instance as it was at a revision.
 type Lease struct {
 	Session  string         `cbor:"1,keyasint,omitempty"`
 	Key      string         `cbor:"2,keyasint,omitempty"`
 	Revision event.Revision `cbor:"3,keyasint,omitempty"`
+	Service  string         `cbor:"4,keyasint,omitempty"`
+	ID       string         `cbor:"5,keyasint,omitempty"`
+	Check    string         `cbor:"6,keyasint,omitempty"`
 }
 
 func (AppendKey) command()       {}
@@ -64,7 +67,15 @@ func (AppendKey) since() uint32       { return VersionLeases }
 func (CreateSession) since() uint32   { return VersionLeases }
 func (EndSession) since() uint32      { return VersionLeases }
 func (ClaimTimekeeper) since() uint32 { return VersionLeases }
-func (Expire) since() uint32          { return VersionLeases }
+
+func (c Expire) since() uint32 {
+	for _, l := range c.Leases {
+		if l.Service != "" {
+			return VersionHealth
+		}
+	}
+	return VersionLeases
+}
 
 func (c PutKey) since() uint32 {
 	if c.TTL != 0 || c.Session != "" || asksSession(c.If) {
@@ -81,6 +92,9 @@ func (c DeleteKey) since() uint32 {
 }
 
 func (c RegisterInstance) since() uint32 {
+	if len(c.Instance.Checks) > 0 || c.Instance.TTL != 0 || c.Credentials != nil {
+		return VersionHealth
+	}
 	if c.Instance.Session != "" {
 		return VersionLeases
 	}
@@ -88,17 +102,21 @@ func (c RegisterInstance) since() uint32 {
 }
 
 func (c Txn) since() uint32 {
+	version := uint32(VersionFirst)
 	if asksSession(c.If) {
-		return VersionLeases
+		version = VersionLeases
 	}
 	for _, branch := range [][]Operation{c.Then, c.Else} {
 		for _, op := range branch {
-			if op.Put != nil && op.Put.since() == VersionLeases || op.Register != nil && op.Register.since() == VersionLeases {
-				return VersionLeases
+			if op.Put != nil {
+				version = max(version, op.Put.since())
+			}
+			if op.Register != nil {
+				version = max(version, op.Register.since())
 			}
 		}
 	}
-	return VersionFirst
+	return version
 }
 
 func asksSession(conditions []Condition) bool {
@@ -258,6 +276,10 @@ func (e *expiring) end(l Lease) {
 		}
 		return
 	}
+	if l.Service != "" {
+		e.endDue(l)
+		return
+	}
 	entry, ok := e.state.Key(l.Key)
 	if !ok || entry.TTL == 0 || entry.Revision != l.Revision {
 		return
@@ -287,10 +309,39 @@ func (e *expiring) end(l Lease) {
 	}
 }
 
-// add adds an event, unless it is about a key that is gone by an earlier one.
+// endDue has happen to an instance what is due.
+func (e *expiring) endDue(l Lease) {
+	due, ok := e.state.Due(l.Service, l.ID, l.Check)
+	if !ok || due.Revision != l.Revision {
+		return
+	}
+	i, ok := e.state.Instance(l.Service, l.ID)
+	switch {
+	case !ok:
+	case due.Check == "" || due.Status == event.Critical:
+		e.add(event.InstanceExpired{Service: i.Service, ID: i.ID, Previous: i.Revision, Check: due.Check})
+	default:
+		e.add(event.InstanceStatus{
+			Service: i.Service, ID: i.ID, Check: due.Check, Status: event.Critical, Was: due.Status, Previous: due.Revision, Epoch: e.epoch,
+		})
+	}
+}
+
+// add adds an event, unless it is about a key or an instance that is gone by an earlier one.
 func (e *expiring) add(body event.Body) {
+	const instance = "\x01" // with a NUL behind it, which no key holds
 	key := ""
 	switch b := body.(type) {
+	case event.InstanceStatus:
+		if e.gone[instance+b.Service+"\x00"+b.ID] {
+			return
+		}
+	case event.InstanceExpired:
+		at := instance + b.Service + "\x00" + b.ID
+		if e.gone[at] {
+			return
+		}
+		e.gone[at] = true
 	case event.KeyExpired:
 		key = b.Key
 	case event.KeyReleased:

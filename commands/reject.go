@@ -35,6 +35,9 @@ const (
 	CodeStaleEpoch     Code = "stale-epoch"
 	CodeQuotaExceeded  Code = "quota-exceeded"
 	CodeHistoryTrimmed Code = "history-trimmed"
+
+	CodeInvalidCheck Code = "invalid-check"
+	CodeInvalidNode  Code = "invalid-node"
 )
 
 // Rejection is a refusal. It is a value and not a fault: every replica comes to the same one, nothing is written,

@@ -21,6 +21,16 @@ type State interface {
 	KeyRevisions(prefix string) iter.Seq2[string, event.Revision]
 	// Instance gives the registration of an instance that exists.
 	Instance(service, id string) (event.Registration, bool)
+	// Health is what is known of an instance besides its registration; zero where that is nothing. Due is what becomes of
+	// an instance, or of one check of it, when time passes; the empty check stands for the instance itself.
+	Health(service, id string) event.Health
+	Due(service, id, check string) (event.Due, bool)
+	// Credentials gives those of an instance, and the revision that set them: zero where there are none.
+	Credentials(service, id string) (map[string]string, event.Revision)
+	// ServiceSettings are what holds for a service, and the revision that said so last: zero where none did.
+	ServiceSettings(service string) (event.ServiceSettings, event.Revision)
+	// Node gives a node of which anything is known.
+	Node(name string) (event.Node, bool)
 	// Session gives a session that exists; KeysHeld and InstancesHeld yield what is bound to it, in the order of their
 	// names.
 	Session(id string) (event.Session, bool)

@@ -129,15 +129,12 @@ func (w *working) target(t Target) iter.Seq[event.Entry] {
 }
 
 func (w *working) register(c RegisterInstance) Result {
-	at := [2]string{c.Instance.Service, c.Instance.ID}
-	current, exists := w.Instance(at[0], at[1])
-	body, changed := register(c, current, exists)
-	if !changed {
-		return Result{Revision: current.Revision}
+	events, r := register(w, c)
+	if len(events) > 0 {
+		w.events = append(w.events, events...)
+		w.instances[[2]string{c.Instance.Service, c.Instance.ID}] = &c.Instance
 	}
-	w.events = append(w.events, body)
-	w.instances[at] = &c.Instance
-	return Result{Created: !exists}
+	return r
 }
 
 func (w *working) deregister(c DeregisterInstance) Result {

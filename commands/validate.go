@@ -32,7 +32,17 @@ func Validate(c Command) *Rejection {
 	case PutTree:
 		return validateTree(c)
 	case RegisterInstance:
-		return validateInstance(c.Instance)
+		return validateRegister(c)
+	case ReportStatus:
+		return validateReport(c)
+	case SetInstanceMaintenance:
+		return validateMaintenance(c.Reason)
+	case SetNodeMaintenance:
+		return validateNodeMaintenance(c)
+	case PutNode:
+		return validateNode(c)
+	case ConfigureService:
+		return validateService(c)
 	case AddMember:
 		return validateMember(c)
 	case CreateNamespace:
@@ -163,7 +173,7 @@ func validateOperation(op Operation, w *written) *Rejection {
 	case op.Delete != nil:
 		return w.key(op.Delete.Key)
 	case op.Register != nil:
-		if r := validateInstance(op.Register.Instance); r != nil {
+		if r := validateRegister(*op.Register); r != nil {
 			return r
 		}
 		return w.instance(op.Register.Instance.Service, op.Register.Instance.ID)
@@ -182,7 +192,7 @@ func operationBytes(op Operation) int {
 	case op.Get != nil:
 		return len(op.Get.Key) + len(op.Get.Prefix)
 	case op.Register != nil:
-		return instanceBytes(op.Register.Instance)
+		return instanceBytes(op.Register.Instance) + credentialBytes(op.Register.Credentials)
 	case op.Deregister != nil:
 		return len(op.Deregister.Service) + len(op.Deregister.ID)
 	}
@@ -196,6 +206,9 @@ func instanceBytes(i event.Instance) int {
 	}
 	for k, v := range i.Meta {
 		size += len(k) + len(v)
+	}
+	for _, c := range i.Checks {
+		size += c.Bytes()
 	}
 	return size
 }
@@ -249,6 +262,16 @@ func (w *written) instance(service, id string) *Rejection {
 	return nil
 }
 
+func validateRegister(c RegisterInstance) *Rejection {
+	if r := validateInstance(c.Instance); r != nil {
+		return r
+	}
+	if r := validateChecks(c.Instance); r != nil {
+		return r
+	}
+	return validateCredentials(c.Instance, c.Credentials)
+}
+
 func validateInstance(i event.Instance) *Rejection {
 	for _, f := range []struct {
 		field, value string
@@ -271,6 +294,14 @@ func validateInstance(i event.Instance) *Rejection {
 	if !isAddress(i.Address) {
 		return reject(CodeInvalidInstance, "address %q is neither an IP address nor a host name", i.Address)
 	}
+	if i.TTL != 0 {
+		if i.Session != "" {
+			return reject(CodeInvalidInstance, "instance %q has both a TTL and a session: it ends with one of them", i.ID)
+		}
+		if r := validateTTL(i.TTL); r != nil {
+			return r
+		}
+	}
 	return validateTagsAndMeta(i)
 }
 
@@ -286,17 +317,26 @@ func validateTagsAndMeta(i event.Instance) *Rejection {
 			return reject(CodeInvalidInstance, "tags are to be sorted and without repeats; %q comes after %q", tag, i.Tags[n-1])
 		}
 	}
+	if r := validateMeta(i.Meta); r != nil {
+		return reject(r.Code, "instance %q%s", i.ID, r.Message)
+	}
+	return nil
+}
+
+func validateMeta(meta map[string]string) *Rejection {
 	size := 0
 	bad := false
-	for k, v := range i.Meta {
+	for k, v := range meta {
 		size += len(k) + len(v)
 		bad = bad || k == "" || !utf8.ValidString(k) || !utf8.ValidString(v)
 	}
-	if bad {
-		return reject(CodeInvalidInstance, "instance %q: a meta name is empty, or a meta entry is not UTF-8", i.ID)
-	}
-	if size > event.MetaBytesMax {
-		return reject(CodeTooLarge, "instance %q has %d bytes of meta; at most %d", i.ID, size, event.MetaBytesMax)
+	switch {
+	case len(meta) > event.MetaEntriesMax:
+		return reject(CodeTooLarge, " has %d meta entries; at most %d", len(meta), event.MetaEntriesMax)
+	case bad:
+		return reject(CodeInvalidInstance, ": a meta name is empty, or a meta entry is not UTF-8")
+	case size > event.MetaBytesMax:
+		return reject(CodeTooLarge, " has %d bytes of meta; at most %d", size, event.MetaBytesMax)
 	}
 	return nil
 }

@@ -83,25 +83,6 @@ func FormatOnEnd(o event.OnEnd) string {
 	return "release"
 }
 
-// InstanceData is the data of rollcall.service.register, and of rollcall.service.deregister with service, id and
-// the previous revision only.
-type InstanceData struct {
-	Service        string            `json:"service"`
-	ID             string            `json:"id"`
-	Node           string            `json:"node,omitempty"`
-	Address        string            `json:"address,omitempty"`
-	Port           *uint16           `json:"port,omitempty"`
-	Protocol       string            `json:"protocol,omitempty"`
-	Version        string            `json:"version,omitempty"`
-	Tags           []string          `json:"tags,omitempty"`
-	Meta           map[string]string `json:"meta,omitempty"`
-	Weight         *uint16           `json:"weight,omitempty"`
-	Priority       *uint16           `json:"priority,omitempty"`
-	Session        string            `json:"session,omitempty"`
-	CreateRevision uint64            `json:"create_revision,omitempty"`
-	Previous       uint64            `json:"previous,omitempty"`
-}
-
 // NamespaceData is the data of the rollcall.namespace.* events.
 type NamespaceData struct {
 	Namespace string `json:"namespace"`
@@ -224,17 +205,6 @@ func data(e event.Event) any {
 		return SessionData{ID: b.ID, Epoch: uint64(b.Epoch)}
 	case event.TimekeeperClaimed:
 		return TimekeeperData{Namespace: b.Namespace, Server: b.Server, Previous: uint64(b.Previous)}
-	case event.InstanceRegistered:
-		i := b.Instance
-		return InstanceData{
-			Service: i.Service, ID: i.ID, Node: i.Node, Address: i.Address, Port: &i.Port, Protocol: i.Protocol,
-			Version: i.Version, Tags: i.Tags, Meta: i.Meta, Weight: &i.Weight, Priority: &i.Priority, Session: i.Session,
-			CreateRevision: uint64(b.Registration(e.Commit, e.Time).CreateRevision), Previous: uint64(b.Previous),
-		}
-	case event.InstanceDeregistered:
-		return InstanceData{Service: b.Service, ID: b.ID, Previous: uint64(b.Previous), Session: b.Session}
-	case event.InstanceExpired:
-		return InstanceData{Service: b.Service, ID: b.ID, Previous: uint64(b.Previous), Session: b.Session}
 	case event.NamespaceOpened:
 		return NamespaceData{Namespace: b.Namespace, Cluster: b.Cluster, Placed: uint64(b.Placed), Groups: b.Groups, Skipped: uint64(b.Skipped)}
 	case event.NamespaceRestored:
@@ -261,6 +231,9 @@ func data(e event.Event) any {
 		return MemberData{Name: b.Name, Replica: b.Replica, Version: b.Version}
 	case event.ClusterVersion:
 		return VersionData{Version: b.Version, Previous: b.Previous}
+	}
+	if d := serviceData(e); d != nil {
+		return d
 	}
 	panic(fmt.Sprintf("event %T has no outside form", e.Body))
 }

@@ -30,15 +30,14 @@ type Backend interface {
 	Rehearse(ctx context.Context, namespace string, r Request) (commands.Rehearsal, error)
 	// View runs fn on the state of a namespace. What fn gets is valid until it returns.
 	View(ctx context.Context, namespace string, o ReadOptions, fn func(View) error) error
-	// History gives the events of one key or one instance, by its subject, newest first; see History. A subject that has
+	// History gives the events of one key, instance, service or node, by its subject, newest first; see History. A subject that has
 	// no history of its own is ErrNoHistory, with what is wrong. It goes back to the first event, whatever states are kept.
 	History(ctx context.Context, namespace string, o ReadOptions, subject string, limit int) (History, error)
 	// Follow reads a namespace's events from a revision on (0 and 1: from the first), then goes on live. Zero
 	// waiting costs zero work. Close it after use.
 	Follow(namespace string, from event.Revision) (Follower, error)
-	// Renew gives a lease its whole TTL again, which it returns, and is no event. A lease that ended, or a key without a
-	// TTL, is ErrNoLease.
-	Renew(ctx context.Context, namespace string, lease Lease) (time.Duration, error)
+	// Renew gives a lease its whole TTL again, and is no event. A lease that ended, or a key without a TTL, is ErrNoLease.
+	Renew(ctx context.Context, namespace string, lease Lease) (Renewal, error)
 	// Left says how long each of at most LeasesMax leases has if nobody renews it, leaving out what is not known.
 	Left(ctx context.Context, namespace string, leases []Lease) (map[Lease]time.Duration, error)
 	// Members are the servers of the cluster, in name order, as far as this server knows.
@@ -84,10 +83,22 @@ type Group struct {
 	Namespaces []string
 }
 
-// Lease names a session, or a key or directory with a TTL of its own: exactly one of them.
+// Lease names a session, a key or directory with a TTL of its own, an instance with one, or a check of an instance as
+// long as it has a status: exactly one of them.
 type Lease struct {
 	Session string `json:"session,omitempty"`
 	Key     string `json:"key,omitempty"`
+	Service string `json:"service,omitempty"`
+	ID      string `json:"id,omitempty"`
+	// Check is empty for the instance itself. Status is that of the check: a report of the same one renews it.
+	Check  string       `json:"check,omitempty"`
+	Status event.Status `json:"status,omitempty"`
+}
+
+// Renewal is the answer to a renewal.
+type Renewal struct {
+	TTL      time.Duration  `json:"ttl"`
+	Revision event.Revision `json:"revision"` // the commit that made the lease what it is
 }
 
 // LeasesMax is how many leases Left is asked about at a time.
@@ -153,8 +164,8 @@ var (
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrBusy says that too much is waiting already: nothing was written, try again later.
 	ErrBusy = errors.New("too busy")
-	// ErrNoHistory says that a subject is not that of one key or instance.
-	ErrNoHistory = errors.New("a history is that of one key (kv.…) or one instance (service.{service}.{id})")
+	// ErrNoHistory says that a subject is not that of one thing.
+	ErrNoHistory = errors.New("a history is that of one key (kv.…), one instance (service.{service}.{id}), one service (service.{service}) or one node (node.{node})")
 	// ErrNoLease says that there is no such lease, or no longer.
 	ErrNoLease = errors.New("there is no such lease")
 	// ErrClosed says that the server is stopping.

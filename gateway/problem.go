@@ -98,6 +98,8 @@ var meanings = map[commands.Code]meaning{
 	commands.CodeRequestKeyReused:   {422, "The idempotency key was used for another request", 0},
 	commands.CodeUnsupportedVersion: {409, "A server does not know the version", 0},
 
+	commands.CodeInvalidCheck:   {400, "A check cannot be made", 0},
+	commands.CodeInvalidNode:    {400, "The node cannot be registered", 0},
 	commands.CodeInvalidTTL:     {400, "The TTL is not one that a lease can have", 0},
 	commands.CodeUnknownSession: {409, "The session does not exist", 0},
 	commands.CodeStaleEpoch:     {409, "Another server keeps the time by now", 0},

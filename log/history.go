@@ -35,20 +35,20 @@ const (
 	historyLook     = 1024   // events between two looks at whether somebody still waits
 )
 
-// History is the past of one row.
+// History is the past of one thing.
 type History struct {
 	Events []event.Event // the newest first
 	// Next is up to which revision to look next; zero where there is nothing further back.
 	Next event.Revision
 }
 
-// History gives the events of a subject that changed a row, newest first: those of commits up to a revision, at most
+// History gives the events of a subject that changed any of some rows, newest first: those of commits up to a revision, at most
 // limit of them, fewer where they are large or finding them costs much. There may be none although there are some
 // further back.
 //
 // Down to the ledger's floor they are found by the row's versions. Further back those may be gone, but not the events:
 // the ledger is read backwards, so many events in a call.
-func (l *Log) History(ctx context.Context, group uint64, ledger, subject string, t store.Table, key []byte, upTo event.Revision, limit int) (History, error) {
+func (l *Log) History(ctx context.Context, group uint64, ledger, subject string, rows []store.RowName, upTo event.Revision, limit int) (History, error) {
 	g, err := l.group(group)
 	if err != nil {
 		return History{}, err
@@ -62,7 +62,7 @@ func (l *Log) History(ctx context.Context, group uint64, ledger, subject string,
 		defer release()
 		upTo = min(upTo, end.Head.Revision)
 		if upTo > end.Head.Floor {
-			if full, err := w.index(db, end, t, key, upTo); full || err != nil {
+			if full, err := w.index(db, end, rows, upTo); full || err != nil {
 				return err
 			}
 		}
@@ -98,9 +98,9 @@ func (w *past) take(e event.Event) (bool, error) {
 	return true, nil
 }
 
-// index finds events by the versions of the row. Done says that the call ends here.
-func (w *past) index(db *store.DB, l store.Ledger, t store.Table, key []byte, upTo event.Revision) (done bool, err error) {
-	for commit := range db.Touches(l.ID, t, key, upTo) {
+// index finds events by the versions of the rows. Done says that the call ends here.
+func (w *past) index(db *store.DB, l store.Ledger, rows []store.RowName, upTo event.Revision) (done bool, err error) {
+	for commit := range db.TouchesAny(l.ID, rows, upTo) {
 		if commit <= l.Head.Floor {
 			return false, nil
 		}
@@ -113,8 +113,8 @@ func (w *past) index(db *store.DB, l store.Ledger, t store.Table, key []byte, up
 			if err != nil {
 				return false, err
 			}
-			if found {
-				break // a commit writes a thing once
+			if found && len(rows) == 1 {
+				break // a commit writes a row once
 			}
 		}
 	}

@@ -86,6 +86,21 @@ func approximateBytes(e event.Event) int {
 		for k, v := range b.Instance.Meta {
 			size += 48 + len(k) + len(v)
 		}
+		for _, c := range b.Instance.Checks {
+			size += c.Bytes()
+		}
+	case event.InstanceCredentials:
+		for k, v := range b.Credentials {
+			size += 48 + len(k) + len(v)
+		}
+	case event.NodeSet:
+		for k, v := range b.Meta {
+			size += 48 + len(k) + len(v)
+		}
+	case event.InstanceMaintenance:
+		size += len(b.Reason)
+	case event.NodeMaintenance:
+		size += len(b.Reason)
 	}
 	return size
 }

@@ -158,13 +158,29 @@ func TestFoldInAnyBatches(t *testing.T) {
 
 func randomBody(t *rapid.T) event.Body {
 	name := rapid.SampledFrom([]string{"a", "b", "a/b"}).Draw(t, "name")
-	switch rapid.IntRange(0, 4).Draw(t, "kind") {
+	switch rapid.IntRange(0, 10).Draw(t, "kind") {
+	case 5:
+		return event.InstanceStatus{Service: "s", ID: name, Check: "c", Status: event.Status(rapid.IntRange(1, 3).Draw(t, "status"))}
+	case 6:
+		return event.InstanceMaintenance{Service: "s", ID: name, Enabled: rapid.Bool().Draw(t, "enabled"), Reason: name}
+	case 7:
+		return event.InstanceCredentials{Service: "s", ID: name, Credentials: map[string]string{"a": name, "b": name}}
+	case 8:
+		return event.NodeMaintenance{Node: name, Enabled: rapid.Bool().Draw(t, "enabled")}
+	case 9:
+		return event.NodeDeleted{Node: name}
+	case 10:
+		return event.ServiceConfigured{Service: name, OnlyPassing: rapid.Bool().Draw(t, "passing")}
 	case 4:
 		return event.NamespaceTrimmed{Namespace: "n", KeptFrom: 1}
 	case 0:
 		return event.KeyDeleted{Key: name}
 	case 1:
-		return event.InstanceRegistered{Instance: event.Instance{Service: "s", ID: name, Address: "10.0.0.1"}}
+		i := event.Instance{Service: "s", ID: name, Address: "10.0.0.1"}
+		if rapid.Bool().Draw(t, "checked") {
+			i.Checks = []event.Check{{ID: "c", TTL: 15e9, DeregisterAfter: 60e9}}
+		}
+		return event.InstanceRegistered{Instance: i}
 	case 2:
 		return event.InstanceDeregistered{Service: "s", ID: name}
 	}

@@ -75,6 +75,46 @@ func (v View) Instances(service string) iter.Seq[event.Registration] {
 	return registry.Instances(v.rows, service)
 }
 
+// WithHealth yields a service's registrations in the order of their ids, with what else is known of each; the empty
+// service means all services.
+func (v View) WithHealth(service string) iter.Seq2[event.Registration, event.Health] {
+	return registry.WithHealth(v.rows, service)
+}
+
+// Health gives what is known of an instance besides its registration.
+func (v View) Health(service, id string) event.Health { return registry.Health(v.rows, service, id) }
+
+// Due gives what becomes of a check, or with none of the instance itself, when time passes.
+func (v View) Due(service, id, check string) (event.Due, bool) {
+	return registry.Due(v.rows, service, id, check)
+}
+
+// AllDue yields what is due of an instance, or with no service of all, in the order of service, id and check.
+func (v View) AllDue(service, id string) iter.Seq[event.Due] {
+	return registry.AllDue(v.rows, service, id)
+}
+
+// Credentials gives those of an instance, and the revision that set them; zero where there are none.
+func (v View) Credentials(service, id string) (map[string]string, event.Revision) {
+	return registry.Credentials(v.rows, service, id)
+}
+
+// ServiceSettings are what holds for a service, and the revision that said so; zero where that is the default.
+func (v View) ServiceSettings(service string) (event.ServiceSettings, event.Revision) {
+	return registry.Settings(v.rows, service)
+}
+
+// AllServiceSettings yields the settings of the services that have any, by name.
+func (v View) AllServiceSettings() iter.Seq2[string, event.ServiceSettings] {
+	return registry.AllSettings(v.rows)
+}
+
+// Node gives what is known of a node. Where that is its maintenance only, its revision is zero.
+func (v View) Node(name string) (event.Node, bool) { return registry.Node(v.rows, name) }
+
+// Nodes yields the nodes of which anything is known, by name.
+func (v View) Nodes() iter.Seq[event.Node] { return registry.Nodes(v.rows) }
+
 // Namespace gives one namespace; only _system's view knows any.
 func (v View) Namespace(name string) (event.Namespace, bool) { return namespaces.Get(v.rows, name) }
 

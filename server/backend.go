@@ -210,7 +210,7 @@ func (s *Server) await(ctx context.Context, group uint64, ledger string, revisio
 
 // History implements gateway.Backend.
 func (s *Server) History(ctx context.Context, namespace string, o gateway.ReadOptions, subject string, limit int) (gateway.History, error) {
-	table, key, ok, err := projections.RowOf(subject)
+	rows, ok, err := projections.RowsOf(subject)
 	if err != nil {
 		return gateway.History{}, fmt.Errorf("%w: %w", gateway.ErrNoHistory, err)
 	}
@@ -229,7 +229,7 @@ func (s *Server) History(ctx context.Context, namespace string, o gateway.ReadOp
 	if err != nil {
 		return h, outside(err)
 	}
-	found, err := s.log.History(ctx, group, namespace, subject, table, key, h.Head, limit)
+	found, err := s.log.History(ctx, group, namespace, subject, rows, h.Head, limit)
 	h.Events, h.Next = found.Events, found.Next
 	return h, outside(err)
 }

@@ -35,10 +35,10 @@ type leaseQuestion struct {
 // leaseAnswer has the TTL of the lease that was renewed, or what each lease has left; below zero for one that the leader
 // does not know. NotKept says that it is not the leader.
 type leaseAnswer struct {
-	NotKept bool            `json:"not_kept,omitempty"`
-	NoLease bool            `json:"no_lease,omitempty"`
-	TTL     time.Duration   `json:"ttl,omitempty"`
-	Left    []time.Duration `json:"left,omitempty"`
+	NotKept bool `json:"not_kept,omitempty"`
+	NoLease bool `json:"no_lease,omitempty"`
+	gateway.Renewal
+	Left []time.Duration `json:"left,omitempty"`
 }
 
 // Leads implements timekeeper.Host.
@@ -87,18 +87,20 @@ func (s *Server) startTimekeeper(context.Context) error {
 }
 
 // Renew implements gateway.Backend.
-func (s *Server) Renew(ctx context.Context, namespace string, lease gateway.Lease) (time.Duration, error) {
-	if !utf8.ValidString(lease.Key) || !utf8.ValidString(lease.Session) {
-		return 0, gateway.ErrNoLease // nothing has such a name, and JSON would make another one of it
+func (s *Server) Renew(ctx context.Context, namespace string, lease gateway.Lease) (gateway.Renewal, error) {
+	for _, name := range []string{lease.Key, lease.Session, lease.Service, lease.ID, lease.Check} {
+		if !utf8.ValidString(name) {
+			return gateway.Renewal{}, gateway.ErrNoLease // nothing has such a name, and JSON would make another one of it
+		}
 	}
 	a, err := s.askKeeper(ctx, leaseQuestion{Namespace: namespace, Renew: &lease})
 	switch {
 	case err != nil:
-		return 0, err
+		return gateway.Renewal{}, err
 	case a.NoLease:
-		return 0, gateway.ErrNoLease
+		return gateway.Renewal{}, gateway.ErrNoLease
 	}
-	return a.TTL, nil
+	return a.Renewal, nil
 }
 
 // Left implements gateway.Backend.
@@ -171,7 +173,7 @@ func (s *Server) answerLeases(ctx context.Context, q leaseQuestion) (a leaseAnsw
 		return leaseAnswer{NotKept: true}, nil // it is starting
 	}
 	if q.Renew != nil {
-		a.TTL, err = s.keeper.Renew(ctx, q.Namespace, *q.Renew)
+		a.Renewal, err = s.keeper.Renew(ctx, q.Namespace, *q.Renew)
 	} else {
 		var left map[gateway.Lease]time.Duration
 		left, err = s.keeper.Left(q.Namespace, q.Left)

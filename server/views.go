@@ -123,7 +123,8 @@ func (s *Server) awaitNames(ctx context.Context, namespace string, commit event.
 // changesNames tells whether a command may change what DNS shows.
 func changesNames(c commands.Command) bool {
 	switch c := c.(type) {
-	case commands.RegisterInstance, commands.DeregisterInstance:
+	case commands.RegisterInstance, commands.DeregisterInstance, commands.ReportStatus, commands.SetInstanceMaintenance,
+		commands.SetNodeMaintenance, commands.PutNode, commands.DeleteNode, commands.ConfigureService, commands.EndSession:
 		return true
 	case commands.Txn:
 		for _, branch := range [][]commands.Operation{c.Then, c.Else} {

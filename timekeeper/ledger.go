@@ -19,15 +19,16 @@ type ledger struct {
 	keeper *Keeper
 	name   string
 
-	mu       sync.Mutex
-	timers   map[gateway.Lease]*timer
-	queue    queue
-	position event.Revision // the timers are as of it
-	claimed  event.Revision // the latest claim that was seen, whoever made it
-	epoch    event.Revision // the claim of this term; zero while there is none
-	term     uint64         // counts the terms; none runs while over is set
-	over     bool
-	changed  chan struct{} // closed, and made anew, whenever any of this changes
+	mu        sync.Mutex
+	timers    map[gateway.Lease]*timer
+	instances map[instance][]gateway.Lease // of timers: what is due of an instance
+	queue     queue
+	position  event.Revision // the timers are as of it
+	claimed   event.Revision // the latest claim that was seen, whoever made it
+	epoch     event.Revision // the claim of this term; zero while there is none
+	term      uint64         // counts the terms; none runs while over is set
+	over      bool
+	changed   chan struct{} // closed, and made anew, whenever any of this changes
 
 	next       *confirmation
 	confirming bool
@@ -72,7 +73,7 @@ func (l *ledger) keep(ctx context.Context) {
 func (l *ledger) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.over, l.timers, l.queue, l.epoch = true, nil, nil, 0
+	l.over, l.timers, l.instances, l.queue, l.epoch = true, nil, nil, nil, 0
 	l.announce()
 }
 
@@ -108,7 +109,7 @@ func (l *ledger) run(ctx context.Context) error {
 
 // begin takes the leases from the state, each with its whole TTL.
 func (l *ledger) begin(ctx context.Context) error {
-	timers := map[gateway.Lease]*timer{}
+	timers, instances := map[gateway.Lease]*timer{}, map[instance][]gateway.Lease{}
 	var head, claimed event.Revision
 	err := l.keeper.host.View(ctx, l.name, gateway.ReadOptions{}, func(v gateway.View) error {
 		head, claimed = v.Head(), v.Timekeeper()
@@ -120,6 +121,12 @@ func (l *ledger) begin(ctx context.Context) error {
 			lease := gateway.Lease{Key: k.Key}
 			timers[lease] = &timer{lease: lease, revision: k.Revision, ttl: time.Duration(k.TTL), index: -1}
 		}
+		for d := range v.AllDue("", "") {
+			lease := leaseOf(d)
+			timers[lease] = &timer{lease: lease, revision: d.Revision, ttl: time.Duration(d.After), index: -1}
+			at := instance{d.Service, d.ID}
+			instances[at] = append(instances[at], lease)
+		}
 		return nil
 	})
 	if err != nil {
@@ -127,7 +134,7 @@ func (l *ledger) begin(ctx context.Context) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.timers, l.queue, l.position, l.claimed, l.epoch = timers, nil, head, claimed, 0
+	l.timers, l.instances, l.queue, l.position, l.claimed, l.epoch = timers, instances, nil, head, claimed, 0
 	l.over = false
 	l.term++
 	l.wholeTTLs()
@@ -157,9 +164,16 @@ func (l *ledger) follow(ctx context.Context, f gateway.Follower) error {
 		if err != nil {
 			return err
 		}
+		due, err := l.lookUp(ctx, events)
+		if err != nil {
+			return err
+		}
 		l.mu.Lock()
 		for i := range events {
 			l.apply(&events[i])
+		}
+		for at, all := range due {
+			l.schedule(at, all)
 		}
 		deposed := l.deposed()
 		l.announce()
@@ -318,8 +332,9 @@ func (l *ledger) propose(ctx context.Context, due []*timer) error {
 	for len(due) > 0 {
 		c := commands.Expire{Leases: make([]commands.Lease, len(due))}
 		for i, t := range due {
-			c.Leases[i] = commands.Lease{Session: t.lease.Session, Key: t.lease.Key}
-			if t.lease.Key != "" {
+			at := t.lease
+			c.Leases[i] = commands.Lease{Session: at.Session, Key: at.Key, Service: at.Service, ID: at.ID, Check: at.Check}
+			if at.Session == "" {
 				c.Leases[i].Revision = t.revision
 			}
 		}

@@ -10,16 +10,16 @@ import (
 )
 
 // renew gives a lease its whole TTL again. It fails with errTermOver where it has to be tried again in another term.
-func (l *ledger) renew(ctx context.Context, lease gateway.Lease) (time.Duration, error) {
+func (l *ledger) renew(ctx context.Context, lease gateway.Lease) (gateway.Renewal, error) {
 	for {
 		set := l.extend(lease)
 		seen, err := l.confirm(ctx)
 		if err != nil {
-			return 0, err
+			return gateway.Renewal{}, err
 		}
-		again, ttl, err := l.settle(ctx, lease, set, seen)
+		again, renewal, err := l.settle(ctx, lease, set, seen)
 		if !again {
-			return ttl, err
+			return renewal, err
 		}
 	}
 }
@@ -44,28 +44,28 @@ func (l *ledger) extend(lease gateway.Lease) *timer {
 
 // settle tells what came of a renewal whose timer was set, now that it is confirmed who keeps the time. It says again
 // where the timer was not there to be set, but is now.
-func (l *ledger) settle(ctx context.Context, lease gateway.Lease, set *timer, seen *confirmation) (again bool, ttl time.Duration, err error) {
+func (l *ledger) settle(ctx context.Context, lease gateway.Lease, set *timer, seen *confirmation) (again bool, renewal gateway.Renewal, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for term := l.term; ; {
 		t := l.timers[lease]
 		switch {
 		case l.over || l.term != term || l.deposed():
-			return false, 0, errTermOver
+			return false, renewal, errTermOver
 		case l.position < seen.head: // what the read saw may be the end of this lease
 		case t == nil:
-			return false, 0, gateway.ErrNoLease
+			return false, renewal, gateway.ErrNoLease
 		case t == set && !t.firing && l.epoch != 0 && l.epoch == seen.epoch:
 			if !fault.Broken(fault.LeasesEarly) {
 				t.deadline = time.Now().Add(t.ttl) // the whole of it from the acknowledgement on
 			}
-			return false, t.ttl, nil
+			return false, gateway.Renewal{TTL: t.ttl, Revision: t.revision}, nil
 		case !t.firing && l.epoch != 0:
-			return true, 0, nil
+			return true, renewal, nil
 		}
 		// It is about to end, or the ledger about to be claimed, or an event about to come: that is soon known.
 		if err := l.await(ctx); err != nil {
-			return false, 0, err
+			return false, renewal, err
 		}
 	}
 }

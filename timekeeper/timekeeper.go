@@ -1,4 +1,5 @@
-// Package timekeeper ends leases: sessions that nobody keeps alive, and keys and directories whose TTL has passed.
+// Package timekeeper ends leases: sessions that nobody keeps alive, keys and directories whose TTL has passed, and what is
+// due of instances: a TTL check that is not heard from, a check that is critical for too long.
 //
 // Decisions have no clock, and keepalives are no events. So one server, the leader of a ledger's group, holds a timer for
 // each lease in memory. It claims the ledger first, by an event, whose revision is its epoch; what it finds expired is a
@@ -132,20 +133,20 @@ func (k *Keeper) stopAll() {
 	}
 }
 
-// Renew gives a lease its whole TTL again, which it returns, and is no event. It fails with ErrNotKept where another
+// Renew gives a lease its whole TTL again, and is no event. It fails with ErrNotKept where another
 // server keeps the time, and with gateway.ErrNoLease for a session that ended and a key without a TTL.
-func (k *Keeper) Renew(ctx context.Context, namespace string, lease gateway.Lease) (time.Duration, error) {
+func (k *Keeper) Renew(ctx context.Context, namespace string, lease gateway.Lease) (gateway.Renewal, error) {
 	for {
 		l, err := k.ledger(ctx, namespace)
 		if err != nil {
-			return 0, err
+			return gateway.Renewal{}, err
 		}
-		ttl, err := l.renew(ctx, lease)
+		renewal, err := l.renew(ctx, lease)
 		if !errors.Is(err, errTermOver) {
-			return ttl, err
+			return renewal, err
 		}
 		if err := wait(ctx, retryAfter); err != nil {
-			return 0, err
+			return gateway.Renewal{}, err
 		}
 	}
 }

@@ -294,8 +294,8 @@ func TestDeposed(t *testing.T) {
 		time.Sleep(11 * time.Second) // its end is on its way
 		young.leads.Store(true)
 		old.leads.Store(false)
-		if ttl, err := k.Renew(t.Context(), event.Default, gateway.Lease{Session: id}); err != nil || ttl != 10*time.Second {
-			t.Fatalf("renewed for %s: %v", ttl, err)
+		if renewal, err := k.Renew(t.Context(), event.Default, gateway.Lease{Session: id}); err != nil || renewal.TTL != 10*time.Second {
+			t.Fatalf("renewed for %s: %v", renewal.TTL, err)
 		}
 		time.Sleep(9 * time.Second)
 		if left, err := k.Left(event.Default, []gateway.Lease{{Session: id}}); err != nil || left[gateway.Lease{Session: id}] != time.Second {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,13 +18,14 @@ func instanceOperations() []operation {
 	return []operation{{
 		id: "instances.put", method: http.MethodPut, path: instancePath, group: "services", write: true,
 		summary: "Register an instance",
-		about:   "The body is the whole registration. Registering the same thing again changes nothing and is no event.",
-		body:    jsonBody[instance]("The instance; service and id may be left out, and must be the path's where they are not"),
+		about: "The body is the whole registration; only credentials that it leaves out stay as they are. Registering the same thing again changes nothing and is no event, and " +
+			"renews the TTL of an instance that has one. A check that asks the same of the same as before keeps its status; any other begins anew.",
+		body: jsonBody[instance]("The instance; service and id may be left out, and must be the path's where they are not"),
 		answers: []answer{
 			{status: 200, about: "The registration was replaced, or was there already", headers: []string{"ETag"}, as: asJSON[registered]()},
 			{status: 201, about: "The instance is new", headers: []string{"ETag"}, as: asJSON[registered]()},
 		},
-		refusals: []commands.Code{commands.CodeInvalidInstance, commands.CodeUnknownSession, gateway.CodeInvalidJSON, gateway.CodeUnknownField, commands.CodeTooLarge, gateway.CodeInvalidBody},
+		refusals: []commands.Code{commands.CodeInvalidInstance, commands.CodeInvalidCheck, commands.CodeInvalidTTL, commands.CodeUnknownSession, gateway.CodeInvalidJSON, gateway.CodeUnknownField, commands.CodeTooLarge, gateway.CodeInvalidBody},
 		handle:   putInstance,
 	}, {
 		id: "instances.get", method: http.MethodGet, path: instancePath, group: "services",
@@ -46,27 +48,47 @@ func instanceOperations() []operation {
 
 // instance is a registration as a client gives it.
 type instance struct {
-	Service  string            `json:"service,omitempty"`
-	ID       string            `json:"id,omitempty"`
-	Node     string            `json:"node,omitempty" doc:"The host that it says it runs on"`
-	Address  string            `json:"address" doc:"An IP address or a host name"`
-	Port     uint16            `json:"port,omitempty"`
-	Protocol string            `json:"protocol,omitempty"`
-	Version  string            `json:"version,omitempty"`
-	Tags     []string          `json:"tags,omitempty" doc:"In any order"`
-	Meta     map[string]string `json:"meta,omitempty"`
-	Weight   *uint16           `json:"weight,omitempty" doc:"The share among equals, as in RFC 2782; 1 where it is left out"`
-	Priority *uint16           `json:"priority,omitempty" doc:"Lower is asked first, as in RFC 2782; 1 where it is left out"`
-	Session  string            `json:"session,omitempty" doc:"The session that it is bound to: when that ends, the instance is gone"`
+	Service     string            `json:"service,omitempty"`
+	ID          string            `json:"id,omitempty"`
+	Node        string            `json:"node,omitempty" doc:"The host that it says it runs on"`
+	Address     string            `json:"address" doc:"An IP address or a host name"`
+	Port        uint16            `json:"port,omitempty"`
+	Protocol    string            `json:"protocol,omitempty"`
+	Version     string            `json:"version,omitempty"`
+	Tags        []string          `json:"tags,omitempty" doc:"In any order"`
+	Meta        map[string]string `json:"meta,omitempty"`
+	Weight      *uint16           `json:"weight,omitempty" doc:"The share among equals, as in RFC 2782; 1 where it is left out"`
+	Priority    *uint16           `json:"priority,omitempty" doc:"Lower is asked first, as in RFC 2782; 1 where it is left out"`
+	Session     string            `json:"session,omitempty" doc:"The session that it is bound to: when that ends, the instance is gone"`
+	TTL         string            `json:"ttl,omitempty" doc:"The instance is gone when it was not registered again for so long"`
+	Checks      []gateway.Check   `json:"checks,omitempty" doc:"All must pass; without any the instance counts as passing"`
+	Credentials map[string]string `json:"credentials,omitempty" doc:"What its users need to know in secret. They are in no other answer and no event; left out they stay, an empty object removes them"`
 }
 
-// event is the registration as it is recorded: tags in order and once each, and the defaults spelled out.
-func (i instance) event() event.Instance {
+// command is the registration as it is recorded: tags in order and once each, and the defaults spelled out. wrong says
+// what cannot be read.
+func (i instance) command() (c commands.RegisterInstance, wrong *gateway.Problem) {
 	tags := slices.Compact(slices.Sorted(slices.Values(i.Tags)))
-	return event.Instance{
+	ttl, bad := duration(i.TTL)
+	if bad != "" {
+		return c, gateway.NewProblem(commands.CodeInvalidTTL, "ttl is %.40q; %s", i.TTL, bad)
+	}
+	c.Instance = event.Instance{
 		Service: i.Service, ID: i.ID, Node: i.Node, Address: i.Address, Port: i.Port, Protocol: i.Protocol,
 		Version: i.Version, Tags: tags, Meta: i.Meta, Weight: orOne(i.Weight), Priority: orOne(i.Priority), Session: i.Session,
+		TTL: ttl,
 	}
+	for n, given := range i.Checks {
+		check, err := given.Event()
+		if err != nil {
+			return c, gateway.NewProblem(commands.CodeInvalidCheck, "checks[%d]: %v", n, err)
+		}
+		c.Instance.Checks = append(c.Instance.Checks, check)
+	}
+	if i.Credentials != nil {
+		c.Credentials = &commands.Credentials{Values: i.Credentials}
+	}
+	return c, nil
 }
 
 func orOne(n *uint16) uint16 {
@@ -74,46 +96,6 @@ func orOne(n *uint16) uint16 {
 		return 1
 	}
 	return *n
-}
-
-// instanceState is an instance with what is known about it.
-type instanceState struct {
-	Service        string            `json:"service"`
-	ID             string            `json:"id"`
-	Node           string            `json:"node"`
-	Address        string            `json:"address"`
-	Port           uint16            `json:"port"`
-	Protocol       string            `json:"protocol"`
-	Version        string            `json:"version"`
-	Tags           []string          `json:"tags" doc:"Sorted"`
-	Meta           map[string]string `json:"meta"`
-	Weight         uint16            `json:"weight"`
-	Priority       uint16            `json:"priority"`
-	Session        string            `json:"session,omitempty"`
-	Status         string            `json:"status" enum:"passing,warning,critical,maintenance"`
-	Checks         []check           `json:"checks" doc:"None so far"`
-	Revision       event.Revision    `json:"revision" doc:"The commit that last changed the registration; its ETag"`
-	CreateRevision event.Revision    `json:"create_revision" doc:"The commit that made it"`
-	Time           string            `json:"time" format:"date-time"`
-}
-
-// check is a health check of an instance; there is no kind of them so far.
-type check struct{}
-
-func newInstanceState(r event.Registration) instanceState {
-	s := instanceState{
-		Service: r.Service, ID: r.ID, Node: r.Node, Address: r.Address, Port: r.Port, Protocol: r.Protocol,
-		Version: r.Version, Tags: r.Tags, Meta: r.Meta, Weight: r.Weight, Priority: r.Priority, Session: r.Session,
-		Status: "passing", Checks: []check{}, Revision: r.Revision, CreateRevision: r.CreateRevision,
-		Time: gateway.FormatTime(r.Time),
-	}
-	if s.Tags == nil {
-		s.Tags = []string{}
-	}
-	if s.Meta == nil {
-		s.Meta = map[string]string{}
-	}
-	return s
 }
 
 // registered is the answer to a registration.
@@ -140,13 +122,37 @@ func putInstance(c *call) error {
 		}
 		*f.body = f.path
 	}
-	recorded := given.event()
-	answer, err := c.submit(c.namespace, commands.RegisterInstance{Instance: recorded})
+	command, problem := given.command()
+	if problem != nil {
+		return problem
+	}
+	answer, err := c.submit(c.namespace, command)
 	if err != nil {
 		return err
 	}
+	if command.Instance.TTL != 0 {
+		if answer, err = c.renewInstance(command, answer); err != nil {
+			return err
+		}
+	}
 	c.committed(answer.Revision)
-	return c.json(madeOr(answer), registered{answer.Revision, warnings(recorded)})
+	return c.json(madeOr(answer), registered{answer.Revision, warnings(command.Instance)})
+}
+
+// renewInstance has a registration that may have been there already live for its whole TTL again. One that ran out
+// between the two is made anew.
+func (c *call) renewInstance(command commands.RegisterInstance, answer commands.Answer) (commands.Answer, error) {
+	lease := gateway.Lease{Service: command.Instance.Service, ID: command.Instance.ID}
+	for range reportTries {
+		_, err := c.api.Backend.Renew(c.ctx, c.namespace, lease)
+		if !errors.Is(err, gateway.ErrNoLease) {
+			return answer, err
+		}
+		if answer, err = c.submit(c.namespace, command); err != nil {
+			return answer, err
+		}
+	}
+	return answer, gateway.NewProblem(commands.CodeBusy, "instance %q was changed by others at this moment; try again", lease.ID)
 }
 
 // warnings name what DNS cannot ask for, and how to reach it all the same.
@@ -171,19 +177,22 @@ func warnings(i event.Instance) (all []string) {
 }
 
 func getInstance(c *call) error {
-	var found event.Registration
+	var found instanceState
 	err := c.view(c.namespace, func(v gateway.View) error {
-		var ok bool
-		if found, ok = v.Instance(c.param("service"), c.param("id")); !ok {
+		r, ok := v.Instance(c.param("service"), c.param("id"))
+		if !ok {
 			return gateway.NewProblem(commands.CodeNotFound, "service %q has no instance %q", c.param("service"), c.param("id"))
 		}
+		node, _ := v.Node(r.Node)
+		found = newInstanceState(r, v.Health(r.Service, r.ID), node.Maintenance)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	c.set("Etag", etagOf(found.Revision))
-	fresh, err := c.fresh(found.Revision)
+	shown := found.shows()
+	c.set("Etag", etagOf(shown))
+	fresh, err := c.fresh(shown)
 	if err != nil {
 		return err
 	}
@@ -191,7 +200,9 @@ func getInstance(c *call) error {
 		c.head(http.StatusNotModified)
 		return nil
 	}
-	return c.json(http.StatusOK, newInstanceState(found))
+	all := []instanceState{found}
+	c.observe(found.Service, all)
+	return c.json(http.StatusOK, all[0])
 }
 
 func deleteInstance(c *call) error {

@@ -78,6 +78,8 @@ func operations() []operation {
 	all = append(all, txnOperation())
 	all = append(all, serviceOperations()...)
 	all = append(all, instanceOperations()...)
+	all = append(all, healthOperations()...)
+	all = append(all, nodeOperations()...)
 	all = append(all, sessionOperations()...)
 	all = append(all, eventsOperation(), historyOperation())
 	all = append(all, namespaceOperations()...)

@@ -13,7 +13,7 @@ import (
 // cleaned and nothing redirected: "a//b", ".." and "a%2Fb" are keys like others.
 
 // paramsMax is how many parts of a template may be named.
-const paramsMax = 3
+const paramsMax = 4
 
 // route is a path template with the operations on it.
 type route struct {

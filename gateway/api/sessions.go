@@ -272,7 +272,7 @@ func keepSession(c *call) error {
 
 // renew renews a lease; gone is the problem where there is none.
 func (c *call) renew(lease gateway.Lease, gone func() error) error {
-	ttl, err := c.api.Backend.Renew(c.ctx, c.namespace, lease)
+	renewal, err := c.api.Backend.Renew(c.ctx, c.namespace, lease)
 	if errors.Is(err, gateway.ErrNoLease) {
 		return gone()
 	}
@@ -282,7 +282,7 @@ func (c *call) renew(lease gateway.Lease, gone func() error) error {
 	if head, err := c.api.Backend.Head(c.namespace); err == nil {
 		c.shows(head)
 	}
-	return c.json(http.StatusOK, renewed{TTL: gateway.FormatDuration(event.Time(ttl))})
+	return c.json(http.StatusOK, renewed{TTL: gateway.FormatDuration(event.Time(renewal.TTL))})
 }
 
 func endSession(c *call) error {

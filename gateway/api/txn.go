@@ -18,7 +18,7 @@ func txnOperation() operation {
 		body:    jsonBody[transaction]("The transaction"),
 		answers: []answer{{status: 200, about: "It ran; `succeeded` says which branch", headers: []string{"ETag"}, as: asJSON[transacted]()}},
 		refusals: []commands.Code{
-			commands.CodeInvalidTxn, commands.CodeInvalidKey, commands.CodeInvalidInstance, commands.CodeInvalidArgument,
+			commands.CodeInvalidTxn, commands.CodeInvalidKey, commands.CodeInvalidInstance, commands.CodeInvalidCheck, commands.CodeInvalidArgument,
 			commands.CodeInvalidTTL, commands.CodeUnknownSession, commands.CodeTooLarge, gateway.CodeInvalidJSON, gateway.CodeUnknownField, gateway.CodeInvalidBody,
 		},
 		handle: runTxn,
@@ -214,7 +214,11 @@ func (o txnStep) command() (out commands.Operation, wrong string) {
 		return out, wrong
 	}
 	if o.Register != nil {
-		out.Register = &commands.RegisterInstance{Instance: o.Register.event()}
+		c, problem := o.Register.command()
+		if problem != nil {
+			return out, problem.Detail
+		}
+		out.Register = &c
 	}
 	if d := o.Deregister; d != nil {
 		out.Deregister = &commands.DeregisterInstance{Service: d.Service, ID: d.ID}

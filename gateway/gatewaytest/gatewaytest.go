@@ -118,14 +118,14 @@ func (b *Backend) Groups(ctx context.Context) (all []gateway.Group, err error) {
 }
 
 // Renew implements gateway.Backend: nothing ends here but by a command.
-func (b *Backend) Renew(ctx context.Context, namespace string, lease gateway.Lease) (ttl time.Duration, err error) {
+func (b *Backend) Renew(ctx context.Context, namespace string, lease gateway.Lease) (r gateway.Renewal, err error) {
 	err = b.View(ctx, namespace, gateway.ReadOptions{}, func(v gateway.View) error {
-		if ttl = wholeTTL(v, lease); ttl == 0 {
+		if r = whole(v, lease); r.TTL == 0 {
 			return gateway.ErrNoLease
 		}
 		return nil
 	})
-	return ttl, err
+	return r, err
 }
 
 // Left implements gateway.Backend: every lease was renewed just now.
@@ -133,8 +133,8 @@ func (b *Backend) Left(ctx context.Context, namespace string, leases []gateway.L
 	left := map[gateway.Lease]time.Duration{}
 	err := b.View(ctx, namespace, gateway.ReadOptions{}, func(v gateway.View) error {
 		for _, lease := range leases {
-			if ttl := wholeTTL(v, lease); ttl > 0 {
-				left[lease] = ttl
+			if r := whole(v, lease); r.TTL > 0 {
+				left[lease] = r.TTL
 			}
 		}
 		return nil
@@ -142,18 +142,25 @@ func (b *Backend) Left(ctx context.Context, namespace string, leases []gateway.L
 	return left, err
 }
 
-func wholeTTL(v gateway.View, lease gateway.Lease) time.Duration {
-	if lease.Session != "" {
+func whole(v gateway.View, lease gateway.Lease) gateway.Renewal {
+	switch {
+	case lease.Session != "":
 		s, _ := v.Session(lease.Session)
-		return time.Duration(s.TTL)
+		return gateway.Renewal{TTL: time.Duration(s.TTL), Revision: s.Revision}
+	case lease.Service != "":
+		d, _ := v.Due(lease.Service, lease.ID, lease.Check)
+		if d.Status != lease.Status {
+			return gateway.Renewal{}
+		}
+		return gateway.Renewal{TTL: time.Duration(d.After), Revision: d.Revision}
 	}
 	e, _ := v.Key(lease.Key)
-	return time.Duration(e.TTL)
+	return gateway.Renewal{TTL: time.Duration(e.TTL), Revision: e.Revision}
 }
 
 // History implements gateway.Backend.
 func (b *Backend) History(ctx context.Context, namespace string, o gateway.ReadOptions, subject string, limit int) (h gateway.History, err error) {
-	if _, _, ok, err := projections.RowOf(subject); err != nil {
+	if _, ok, err := projections.RowsOf(subject); err != nil {
 		return h, fmt.Errorf("%w: %w", gateway.ErrNoHistory, err)
 	} else if !ok {
 		return h, fmt.Errorf("%w: %q", gateway.ErrNoHistory, subject)

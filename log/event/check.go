@@ -31,7 +31,8 @@ func (s Status) String() string {
 	return "unknown"
 }
 
-// Usable tells whether what has the status may be used: warning counts as passing.
+// Usable tells whether what has the status may be used: warning counts as passing, where the service's settings do not
+// say otherwise (ServiceSettings.Usable).
 func (s Status) Usable() bool { return s == Passing || s == Warning }
 
 // Check is one way to find out how an instance is. Exactly one of HTTP, TCP, GRPC, TTL, Command and Alias says which.
@@ -98,6 +99,38 @@ func (c Check) Start() Status {
 		return Critical
 	}
 	return c.Initial
+}
+
+// Bytes is how much text the check holds.
+func (c Check) Bytes() int {
+	size := len(c.ID)
+	tls := func(t *CheckTLS) {
+		if t != nil {
+			size += len(t.ServerName) + len(t.CA)
+		}
+	}
+	if h := c.HTTP; h != nil {
+		size += len(h.URL) + len(h.Method) + len(h.Body)
+		for name, value := range h.Headers {
+			size += len(name) + len(value)
+		}
+		tls(h.TLS)
+	}
+	if c.TCP != nil {
+		size += len(c.TCP.Address)
+		tls(c.TCP.TLS)
+	}
+	if c.GRPC != nil {
+		size += len(c.GRPC.Address) + len(c.GRPC.Service)
+		tls(c.GRPC.TLS)
+	}
+	for _, word := range c.Command {
+		size += len(word)
+	}
+	if c.Alias != nil {
+		size += len(c.Alias.Service) + len(c.Alias.ID)
+	}
+	return size
 }
 
 // Equal tells whether two checks say the same.

@@ -116,6 +116,36 @@ func (h Health) Verdict(r Registration, node MaintenanceState) Verdict {
 	return v
 }
 
+// Due is what becomes of an instance, or of one check of it, when time passes and nobody says anything: a TTL check is
+// critical, and an instance is gone that was to be registered again, or of which a check was critical for too long.
+type Due struct {
+	Service, ID string
+	Check       string // empty for the instance itself
+	After       Time   // for how long nobody may have said anything
+	// Revision is what has made it so: the event that set the check's status, or the registration.
+	Revision Revision
+	Status   Status // of the check; zero for the instance itself
+}
+
+// Due gives everything that is due for an instance: for each check at most one thing.
+func (h Health) Due(r Registration) (all []Due) {
+	if r.TTL != 0 {
+		all = append(all, Due{Service: r.Service, ID: r.ID, After: r.TTL, Revision: r.Revision})
+	}
+	for n, s := range h.Checks {
+		c, after := r.Checks[n], Time(0)
+		if s.Status == Critical {
+			after = c.DeregisterAfter
+		} else {
+			after = c.TTL
+		}
+		if after != 0 {
+			all = append(all, Due{r.Service, r.ID, c.ID, after, s.Revision, s.Status})
+		}
+	}
+	return all
+}
+
 // Check gives a check of the instance.
 func (i Instance) Check(id string) (Check, bool) {
 	for _, c := range i.Checks {
@@ -195,6 +225,13 @@ func (e InstanceCredentials) Subject() string { return InstanceSubject(e.Service
 // ServiceSettings are what holds for a service as a whole, whether or not it has instances. The zero value is the default.
 type ServiceSettings struct {
 	DNSTTL Time // for how long a DNS answer may be cached, in nanoseconds: whole seconds
+	// OnlyPassing keeps an instance that is in warning out of use; else warning counts as passing.
+	OnlyPassing bool
+}
+
+// Usable tells whether an instance of the service with that status may be used.
+func (s ServiceSettings) Usable(status Status) bool {
+	return status == Passing || status == Warning && !s.OnlyPassing
 }
 
 // ServiceConfigured says what holds for a service from here on.
@@ -202,6 +239,8 @@ type ServiceConfigured struct {
 	Service  string   `cbor:"1,keyasint"`
 	DNSTTL   Time     `cbor:"2,keyasint,omitempty"`
 	Previous Revision `cbor:"3,keyasint,omitempty"`
+	// OnlyPassing keeps an instance that is in warning out of use.
+	OnlyPassing bool `cbor:"4,keyasint,omitempty"`
 }
 
 // Kind implements Body.
@@ -214,4 +253,6 @@ func (ServiceConfigured) Type() string { return "rollcall.service.configure" }
 func (e ServiceConfigured) Subject() string { return "service." + EscapeSegment(e.Service) }
 
 // Settings are what the event says.
-func (e ServiceConfigured) Settings() ServiceSettings { return ServiceSettings{DNSTTL: e.DNSTTL} }
+func (e ServiceConfigured) Settings() ServiceSettings {
+	return ServiceSettings{e.DNSTTL, e.OnlyPassing}
+}

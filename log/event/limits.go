@@ -29,5 +29,16 @@ const (
 	ReleasedBytesMax    = 4 << 20              // values of keys that are released in one commit: each is written anew
 	LetGoBytesMax       = 64 << 20             // values of keys that the ends of sessions delete in one commit: each is read
 	ExpireMax           = 1000                 // leases that end in one commit
+	ChecksMax           = 16                   // checks of an instance
+	CheckBytesMax       = 16 << 10             // all that the checks of an instance say
+	CheckIntervalMin    = 100 * 1e6            // nanoseconds between two looks at a target
+	CheckIntervalMax    = 24 * 3600 * 1e9      //
+	CheckTimeoutMin     = 1 * 1e6              // nanoseconds for an answer
+	CheckTimeoutMax     = 60 * 1e9             //
+	CheckThresholdMax   = 100                  // results in a row
+	DeregisterAfterMin  = 1e9                  // nanoseconds
+	CredentialsMax      = 64                   // credentials of an instance
+	CredentialsBytesMax = 8 << 10              // names and values of them together
+	DNSTTLMax           = 7 * 24 * 3600 * 1e9  // nanoseconds for which a DNS answer may be cached
 	CommitEventsMax     = 100_000              // events in one commit, so that no delete of a prefix stalls a replica
 )

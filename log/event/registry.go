@@ -20,13 +20,14 @@ type Instance struct {
 	Priority uint16            `cbor:"11,keyasint,omitempty"` // lower is asked first, as in RFC 2782
 	Session  string            `cbor:"12,keyasint,omitempty"` // the instance is gone when it ends
 	Checks   []Check           `cbor:"13,keyasint,omitempty"` // all must pass
+	TTL      Time              `cbor:"14,keyasint,omitempty"` // the instance is gone when nobody registers it again for so long
 }
 
 // Equal tells whether two registrations say the same.
 func (i Instance) Equal(o Instance) bool {
 	return i.Service == o.Service && i.ID == o.ID && i.Node == o.Node && i.Address == o.Address &&
 		i.Port == o.Port && i.Protocol == o.Protocol && i.Version == o.Version &&
-		i.Weight == o.Weight && i.Priority == o.Priority && i.Session == o.Session &&
+		i.Weight == o.Weight && i.Priority == o.Priority && i.Session == o.Session && i.TTL == o.TTL &&
 		slices.Equal(i.Tags, o.Tags) && maps.Equal(i.Meta, o.Meta) && slices.EqualFunc(i.Checks, o.Checks, Check.Equal)
 }
 
@@ -87,14 +88,14 @@ func (InstanceDeregistered) Type() string { return "rollcall.service.deregister"
 // Subject implements Body.
 func (e InstanceDeregistered) Subject() string { return InstanceSubject(e.Service, e.ID) }
 
-// InstanceExpired says that an instance is gone because nobody kept its session alive, or because a check of it was
-// critical for as long as it was allowed to be.
+// InstanceExpired says that an instance is gone because nobody kept its session alive, because a check of it was critical
+// for as long as it was allowed to be, or, with neither, because nobody registered it again within its own TTL.
 type InstanceExpired struct {
 	Service  string   `cbor:"1,keyasint"`
 	ID       string   `cbor:"2,keyasint"`
 	Previous Revision `cbor:"3,keyasint"`
 	Session  string   `cbor:"4,keyasint"`
-	Check    string   `cbor:"5,keyasint,omitempty"` // then there is no session
+	Check    string   `cbor:"5,keyasint,omitempty"`
 }
 
 // Kind implements Body.

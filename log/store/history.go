@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -22,6 +23,37 @@ func (d *DB) Touches(l LedgerID, t Table, key []byte, upTo event.Revision) iter.
 			}
 		}
 		it.check("read the versions of a row")
+	}
+}
+
+// RowName names a row of a ledger.
+type RowName struct {
+	Table Table
+	Key   []byte
+}
+
+// TouchesAny is Touches of several rows: a commit that wrote more than one of them comes once.
+func (d *DB) TouchesAny(l LedgerID, rows []RowName, upTo event.Revision) iter.Seq[event.Revision] {
+	return func(yield func(event.Revision) bool) {
+		next := make([]func() (event.Revision, bool), len(rows))
+		heads := make([]event.Revision, len(rows)) // zero where there are no more
+		for i, row := range rows {
+			pull, stop := iter.Pull(d.Touches(l, row.Table, row.Key, upTo))
+			defer stop()
+			next[i] = pull
+			heads[i], _ = pull()
+		}
+		for {
+			newest := slices.Max(append(heads, 0))
+			if newest == 0 || !yield(newest) {
+				return
+			}
+			for i := range heads {
+				if heads[i] == newest {
+					heads[i], _ = next[i]()
+				}
+			}
+		}
 	}
 }
 

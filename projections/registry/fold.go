@@ -17,33 +17,47 @@ import (
 func Fold(w store.Writer, e event.Event) {
 	switch b := e.Body.(type) {
 	case event.InstanceRegistered:
-		at := key(b.Instance.Service, b.Instance.ID)
-		unbind(w, at, b.Instance.Session)
-		w.Set(store.TableInstances, at, encode(b.Registration(e.Commit, e.Time)))
-		if b.Instance.Session != "" {
-			w.Set(store.TableInstanceHolds, holdKey(b.Instance.Session, at), []byte{1})
-		}
+		register(w, b.Registration(e.Commit, e.Time))
 	case event.InstanceDeregistered:
 		remove(w, b.Service, b.ID)
 	case event.InstanceExpired:
 		remove(w, b.Service, b.ID)
+	default:
+		foldHealth(w, e)
 	}
+}
+
+func register(w store.Writer, r event.Registration) {
+	at := key(r.Service, r.ID)
+	before, exists := get(w, at)
+	unbind(w, at, before.Session, r.Session)
+	w.Set(store.TableInstances, at, encode(r))
+	if r.Session != "" {
+		w.Set(store.TableInstanceHolds, holdKey(r.Session, at), []byte{1})
+	}
+	health := getHealth(w, at)
+	var previous *event.Instance
+	if exists {
+		previous = &before.Instance
+	}
+	setHealth(w, at, before, health, r, health.Registered(previous, r.Instance, r.Revision, r.Time))
 }
 
 func remove(w store.Writer, service, id string) {
 	at := key(service, id)
-	unbind(w, at, "")
+	before, _ := get(w, at)
+	unbind(w, at, before.Session, "")
 	w.Delete(store.TableInstances, at)
+	setHealth(w, at, before, getHealth(w, at), event.Registration{}, event.Health{})
+	if _, ok := w.Get(store.TableCredentials, at); ok {
+		w.Delete(store.TableCredentials, at)
+	}
 }
 
 // unbind removes what the table of holds says of the registration that is there, unless the next one is bound to the
 // same session.
-func unbind(w store.Writer, at []byte, next string) {
-	row, ok := w.Get(store.TableInstances, at)
-	if !ok {
-		return
-	}
-	if before := decode(at, row).Session; before != "" && before != next {
+func unbind(w store.Writer, at []byte, before, next string) {
+	if before != "" && before != next {
 		w.Delete(store.TableInstanceHolds, holdKey(before, at))
 	}
 }

@@ -10,7 +10,10 @@ import (
 
 // Get gives the registration of one instance.
 func Get(r store.Reader, service, id string) (event.Registration, bool) {
-	at := key(service, id)
+	return get(r, key(service, id))
+}
+
+func get(r store.Reader, at []byte) (event.Registration, bool) {
 	b, ok := r.Get(store.TableInstances, at)
 	if !ok {
 		return event.Registration{}, false
@@ -36,8 +39,22 @@ func scan(r store.Reader, prefix []byte) iter.Seq[event.Registration] {
 	}
 }
 
-// Row names the row of an instance.
-func Row(service, id string) (store.Table, []byte) { return store.TableInstances, key(service, id) }
+// InstanceRows names the rows that events about an instance change, ServiceRows those about a service as a whole, and
+// NodeRows those about a node.
+func InstanceRows(service, id string) []store.RowName {
+	at := key(service, id)
+	return []store.RowName{{Table: store.TableInstances, Key: at}, {Table: store.TableHealth, Key: at}, {Table: store.TableCredentials, Key: at}}
+}
+
+// ServiceRows is described at InstanceRows.
+func ServiceRows(service string) []store.RowName {
+	return []store.RowName{{Table: store.TableServices, Key: []byte(service)}}
+}
+
+// NodeRows is described at InstanceRows.
+func NodeRows(node string) []store.RowName {
+	return []store.RowName{{Table: store.TableNodes, Key: []byte(node)}}
+}
 
 // Held yields the instances that are bound to a session, in the order of service and id.
 func Held(r store.Reader, session string) iter.Seq[event.Registration] {

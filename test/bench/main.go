@@ -35,6 +35,7 @@ func main() {
 	keys := flag.Int("keys", 100_000, "keys to have before the restart")
 	many := flag.Int("store", 0, "measure what so many keys cost, and sessions, instead of everything else")
 	sessions := flag.Int("sessions", 10_000, "sessions to keep alive with -store")
+	instances := flag.Int("discovery", 0, "measure how soon DNS shows what happens to instances, and what so many of them cost, instead of everything else")
 	peer := flag.String("serve-etcd", "", "be an etcd server in this folder; used by this program itself")
 	flag.Parse()
 	if *peer != "" {
@@ -47,6 +48,9 @@ func main() {
 	measure := func() error { return run(*binary, *duration, *keys) }
 	if *many > 0 {
 		measure = func() error { return store(*binary, *duration, *many, *sessions) }
+	}
+	if *instances > 0 {
+		measure = func() error { return discovery(*binary, *instances) }
 	}
 	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

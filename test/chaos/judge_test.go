@@ -55,6 +55,8 @@ func judge(c *cluster, r *record, f *followers) verdict {
 	v["MinRevisionHonoured"] = check.MinRevisionHonoured(r.history)
 	v["RevisionsNeverFall"] = check.RevisionsNeverFall(r.samples)
 	ends, err := leaseEnds(deliveries)
+	changes, unread := usable(deliveries, ends)
+	v["DNSShowsOnlyUsable"] = errors.Join(unread, check.DNSShowsOnlyUsable(r.looks, changes))
 	v["LeasesLastTheirTime"] = errors.Join(err, check.LeasesLastTheirTime(r.leases, ends))
 	v["RepeatsAgree"] = check.RepeatsAgree(r.repeats)
 	v["KeysLinearizable"] = linearizable(r.history, ledger)
@@ -210,6 +212,6 @@ func (r *record) summary() string {
 			gone++
 		}
 	}
-	return fmt.Sprintf("%d operations, %d samples, %d repeats, %d sessions kept alive %d times, of which %d were lost: %s",
-		len(r.history), len(r.samples), len(r.repeats), len(r.leases), renewals, gone, strings.Join(all, ", "))
+	return fmt.Sprintf("%d operations, %d samples, %d repeats, %d looks at DNS, %d leases kept alive %d times, of which %d were lost: %s",
+		len(r.history), len(r.samples), len(r.repeats), len(r.looks), len(r.leases), renewals, gone, strings.Join(all, ", "))
 }

@@ -37,11 +37,20 @@ func begin(c *cluster, n int, chance int64, change func(*client)) *load {
 			l.wg.Go(func() { newClient(c, l.record, n+i, chance).hold(ctx) })
 		}
 	}
+	if registers(c.servers[0]) {
+		for i := range beaters {
+			l.wg.Go(func() { newClient(c, l.record, n+holders+i, chance).beat(ctx) })
+		}
+		l.wg.Go(func() { newClient(c, l.record, n+holders+beaters, chance).look(ctx) })
+	}
 	return l
 }
 
 // holders is how many clients keep sessions alive, besides those that read and write.
 const holders = 3
+
+// beaters is how many clients report on instances.
+const beaters = 3
 
 // keepsLeases tells whether a server has sessions.
 func keepsLeases(s *server) bool {
@@ -75,6 +84,9 @@ func (l *load) end(t *testing.T) verdict {
 			patience = 5 * time.Second // whose fold leaves out an end never comes to it
 		}
 		if err := eventually("no session left", patience, l.cluster.noSessions); err != nil && !l.broken {
+			t.Error(err)
+		}
+		if err := eventually("no instance left", patience, l.cluster.noBeats); err != nil && !l.broken {
 			t.Error(err)
 		}
 	}

@@ -17,6 +17,7 @@ type record struct {
 	repeats []check.Repeat
 	samples []check.Sample
 	leases  []check.Lease
+	looks   []check.Look
 	codes   map[string]int // how often each outcome and code was answered
 }
 
@@ -47,6 +48,12 @@ func (r *record) lease(l check.Lease) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.leases = append(r.leases, l)
+}
+
+func (r *record) look(l check.Look) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looks = append(r.looks, l)
 }
 
 // acknowledged is how many writes were.
