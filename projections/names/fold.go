@@ -37,8 +37,9 @@ type folder struct {
 	now  Namespace
 	// hosts are the nodes that instances say they run on, or that are in maintenance, by the names in the ledger.
 	hosts map[string]*host
-	// wishes are the TTLs that services have of their own, by the names in DNS: several names in the ledger may be one.
-	wishes map[string][]wish
+	// settings are those of services that have any, by the name in DNS and then by that in the ledger, of which several
+	// may be one in DNS.
+	settings map[string]map[string]event.ServiceSettings
 	// changes are the versions of instances since the last publication.
 	changes []change
 }
@@ -49,15 +50,10 @@ type host struct {
 	instances   sorted[*Instance]
 }
 
-type wish struct {
-	service string // as in the ledger
-	ttl     uint32
-}
-
 func newFolder(namespace string) *folder {
 	return &folder{
-		edit: 1, now: Namespace{Name: namespace, nodes: Service{}},
-		hosts: map[string]*host{}, wishes: map[string][]wish{},
+		edit: 1, now: Namespace{Name: namespace},
+		hosts: map[string]*host{}, settings: map[string]map[string]event.ServiceSettings{},
 	}
 }
 
@@ -106,9 +102,9 @@ func (f *folder) fold(e *event.Event) {
 	case event.InstanceExpired:
 		f.remove(b.Service, b.ID)
 	case event.InstanceStatus:
-		f.judge(b.Service, b.ID, func(h event.Health) event.Health { return h.Changed(b.Check, b.Status, e.Commit, e.Time) })
+		f.alter(b.Service, b.ID, func(h event.Health) event.Health { return h.Changed(b.Check, b.Status, e.Commit, e.Time) })
 	case event.InstanceMaintenance:
-		f.judge(b.Service, b.ID, func(h event.Health) event.Health {
+		f.alter(b.Service, b.ID, func(h event.Health) event.Health {
 			h.Maintenance = b.State(e.Commit, e.Time)
 			return h
 		})
@@ -160,7 +156,7 @@ func (f *folder) register(e event.Instance, health func(before *Instance) event.
 	if !ok {
 		before = nil
 	}
-	i.judge(e.Checks, health(before), f.maintenance(i.node))
+	f.judge(i, e.Checks, health(before))
 	s.put(f.edit, i, f.changed)
 }
 
@@ -171,8 +167,8 @@ func (f *folder) remove(service, id string) {
 	}
 }
 
-// judge puts an instance's next version in, whose health is made from that of the one before.
-func (f *folder) judge(service, id string, health func(event.Health) event.Health) {
+// alter puts an instance's next version in, whose health is made from that of the one before.
+func (f *folder) alter(service, id string, health func(event.Health) event.Health) {
 	if s, i := f.find(service, id); i != nil {
 		f.rejudge(s, i, health(i.health()))
 	}
@@ -180,8 +176,18 @@ func (f *folder) judge(service, id string, health func(event.Health) event.Healt
 
 func (f *folder) rejudge(s *Service, i *Instance, h event.Health) {
 	c := *i
-	c.judge(i.checks(), h, f.maintenance(i.node))
+	f.judge(&c, i.checks(), h)
 	s.put(f.edit, &c, f.changed)
+}
+
+// judge says how an instance is, which nobody has seen yet, and whether it is shown.
+func (f *folder) judge(i *Instance, checks []event.Check, h event.Health) {
+	i.condition = nil
+	if len(checks) > 0 || !h.Zero() {
+		i.condition = &condition{checks, h}
+	}
+	status := h.Verdict(event.Registration{}, f.maintenance(i.node)).Status
+	i.usable = f.settings[i.service][i.key.service].Usable(status)
 }
 
 // find gives an instance and its service, which may be changed; nil when it is not registered.
@@ -243,13 +249,8 @@ func (f *folder) maintainNode(node string, state event.MaintenanceState) {
 	h := f.host(node)
 	was := h.maintenance.Enabled
 	h.maintenance = state
-	if state.Enabled != was && h.instances.len() > 0 {
-		// The sequence gets new versions meanwhile: this one stays as it is.
-		all := h.instances
-		f.edit++
-		for i := range all.all {
-			f.rejudge(f.service(i.key.service), i, i.health())
-		}
+	if state.Enabled != was {
+		f.rejudgeAll(h.instances, func(*Instance) bool { return true })
 	}
 	f.tidyHost(node, h)
 }
@@ -270,31 +271,53 @@ func (f *folder) deleteNode(node string) {
 	f.maintainNode(node, event.MaintenanceState{})
 }
 
-// configure sets the TTL that a service wishes for.
-func (f *folder) configure(service string, settings event.ServiceSettings) {
+// configure sets what holds for a service, and judges its instances again where that changes which are used.
+func (f *folder) configure(service string, now event.ServiceSettings) {
 	s := f.service(service)
 	if s == nil {
 		return
 	}
-	var others []wish
-	for _, w := range f.wishes[s.Name] {
-		if w.service != service {
-			others = append(others, w)
+	all := f.settings[s.Name]
+	was := all[service]
+	switch {
+	case now != (event.ServiceSettings{}) && all == nil:
+		f.settings[s.Name] = map[string]event.ServiceSettings{service: now}
+	case now != (event.ServiceSettings{}):
+		all[service] = now
+	default:
+		if delete(all, service); len(all) == 0 {
+			delete(f.settings, s.Name)
 		}
 	}
-	if ttl := min(int64(settings.DNSTTL)/int64(time.Second), math.MaxInt32); ttl > 0 { // RFC 2181 section 8
-		others = append(others, wish{service, uint32(ttl)})
-	}
-	f.wishes[s.Name] = others
-	// Where several names are one in DNS, the shortest TTL keeps the promise of them all.
-	s.TTL = 0
-	for _, w := range others {
-		if s.TTL == 0 || w.ttl < s.TTL {
-			s.TTL = w.ttl
-		}
-	}
-	if len(others) == 0 {
-		delete(f.wishes, s.Name)
+	s.TTL = f.ttl(s.Name)
+	if was.OnlyPassing != now.OnlyPassing {
+		f.rejudgeAll(s.instances, func(i *Instance) bool { return i.key.service == service })
+		s = f.service(service)
 	}
 	f.tidy(s)
+}
+
+// ttl is the one that a service has of its own, in seconds. Where several names are one in DNS, the shortest keeps the
+// promise of them all.
+func (f *folder) ttl(service string) (seconds uint32) {
+	for _, s := range f.settings[service] {
+		ttl := uint32(min(int64(s.DNSTTL)/int64(time.Second), math.MaxInt32)) // RFC 2181 section 8
+		if ttl > 0 && (seconds == 0 || ttl < seconds) {
+			seconds = ttl
+		}
+	}
+	return seconds
+}
+
+// rejudgeAll judges those instances again that which takes.
+func (f *folder) rejudgeAll(all sorted[*Instance], which func(*Instance) bool) {
+	if all.len() == 0 {
+		return
+	}
+	f.edit++ // the sequence gets new versions meanwhile: this one stays as it is
+	for i := range all.all {
+		if which(i) {
+			f.rejudge(f.service(i.key.service), i, i.health())
+		}
+	}
 }

@@ -143,15 +143,6 @@ func (i *Instance) checks() []event.Check {
 	return i.condition.checks
 }
 
-// judge sets the status by which the instance is shown. Who calls it has made the instance, and shown it to nobody.
-func (i *Instance) judge(checks []event.Check, h event.Health, node event.MaintenanceState) {
-	i.condition = nil
-	if len(checks) > 0 || !h.Zero() {
-		i.condition = &condition{checks, h}
-	}
-	i.usable = h.Verdict(event.Registration{}, node).Status.Usable()
-}
-
 func (i *Instance) compare(o *Instance) int {
 	if c := cmp.Compare(i.label, o.label); c != 0 {
 		return c // as nearly always: the rest is for what differs only in case

@@ -67,7 +67,8 @@ func (m *model) judge(service, id string, health func(event.Health) event.Health
 
 // passing tells whether DNS may show an instance.
 func (m *model) passing(r names.Registered) bool {
-	return r.Health.Verdict(event.Registration{}, m.maintenance[r.Instance.Node]).Status.Usable()
+	status := r.Health.Verdict(event.Registration{}, m.maintenance[r.Instance.Node]).Status
+	return m.settings[r.Instance.Service].Usable(status)
 }
 
 // state is the model as a server finds it in its rows.

@@ -53,7 +53,8 @@ func drawBody(t *rapid.T, port uint16) event.Body {
 	case 7:
 		return event.NodeDeleted{Node: node}
 	case 8:
-		return event.ServiceConfigured{Service: service, DNSTTL: event.Time(rapid.IntRange(0, 3).Draw(t, "ttl")) * event.Time(time.Second)}
+		ttl := event.Time(rapid.IntRange(0, 3).Draw(t, "ttl")) * event.Time(time.Second)
+		return event.ServiceConfigured{Service: service, DNSTTL: ttl, OnlyPassing: rapid.Bool().Draw(t, "only passing")}
 	}
 	tags := rapid.SliceOfNDistinct(rapid.SampledFrom(someTags), 0, 3, rapid.ID).Draw(t, "tags")
 	slices.Sort(tags)
