@@ -46,6 +46,10 @@ const (
 	kindConfigureNamespace kind = 100
 	kindApplySettings      kind = 101
 	kindTrimHistory        kind = 102
+	kindCloseNamespace     kind = 103
+	kindClearNamespace     kind = 104
+	kindDeleteNamespace    kind = 105
+	kindFillNamespace      kind = 106
 )
 
 // ErrMalformed is why bytes are not a command that this version knows.
@@ -146,6 +150,14 @@ func kindOf(c Command) kind {
 		return kindApplySettings
 	case TrimHistory:
 		return kindTrimHistory
+	case CloseNamespace:
+		return kindCloseNamespace
+	case ClearNamespace:
+		return kindClearNamespace
+	case DeleteNamespace:
+		return kindDeleteNamespace
+	case FillNamespace:
+		return kindFillNamespace
 	}
 	panic(fmt.Sprintf("command %T has no number", c))
 }
@@ -239,6 +251,14 @@ func (w wire) command() (Command, error) {
 		return unmarshal[ApplySettings](w.Body)
 	case kindTrimHistory:
 		return unmarshal[TrimHistory](w.Body)
+	case kindCloseNamespace:
+		return unmarshal[CloseNamespace](w.Body)
+	case kindClearNamespace:
+		return unmarshal[ClearNamespace](w.Body)
+	case kindDeleteNamespace:
+		return unmarshal[DeleteNamespace](w.Body)
+	case kindFillNamespace:
+		return unmarshal[FillNamespace](w.Body)
 	}
 	return nil, fmt.Errorf("%w: kind %d", ErrMalformed, w.Kind)
 }

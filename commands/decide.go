@@ -111,6 +111,9 @@ func decide(s State, at Situation, o Order) (Decision, *Rejection) {
 	if s.Head() == 0 {
 		return Decision{}, reject(CodeUnknownNamespace, "namespace %q is not open here", at.Ledger)
 	}
+	if r := living(s, at.Ledger, o.Command); r != nil {
+		return Decision{}, r
+	}
 	switch c := o.Command.(type) {
 	case PutKey:
 		return decidePut(s, c)
@@ -129,7 +132,7 @@ func decide(s State, at Situation, o Order) (Decision, *Rejection) {
 	case ClaimTimekeeper:
 		return decideClaim(s, at.Ledger, c)
 	case Expire:
-		return decideExpire(s, c)
+		return decideExpire(s, at.Ledger, c)
 	case PutTree:
 		return decideTree(s, at, c)
 	case RegisterInstance:
@@ -156,6 +159,14 @@ func decide(s State, at Situation, o Order) (Decision, *Rejection) {
 		return decideApplySettings(s, at.Ledger, c)
 	case TrimHistory:
 		return decideTrim(s, at.Ledger, c)
+	case CloseNamespace:
+		return decideClose(s, at.Ledger, c)
+	case ClearNamespace:
+		return decideClear(s, at.Ledger, c)
+	case DeleteNamespace:
+		return decideDeleteNamespace(s, at.Ledger, c)
+	case FillNamespace:
+		return decideFill(s, at.Ledger, c)
 	}
 	return Decision{}, reject(CodeUnknownCommand, "command %T is not known to this version", o.Command)
 }

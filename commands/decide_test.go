@@ -223,7 +223,15 @@ func showBody(body event.Body) string {
 		}
 		return s
 	}
-	return fmt.Sprintf("%+v", body)
+	return older(fmt.Sprintf("%+v", body))
+}
+
+// older leaves out the fields that came later, where they say nothing.
+func older(shown string) string {
+	for _, field := range []string{" From: FromRevision:0 Closed:0", " Previous:0 From: FromRevision:0", " TTL:0"} {
+		shown = strings.Replace(shown, field, "", 1)
+	}
+	return shown
 }
 
 func showEntry(e event.Entry) string {
@@ -272,13 +280,26 @@ func showRows(l *ledger, d *datadriven.TestData) string {
 		fmt.Fprintf(&b, "restored to cluster %s, skipped %d\n", r.Cluster, r.Skipped)
 	}
 	if s := v.Settings(); s.Configured > 0 {
-		fmt.Fprintf(&b, "settings %+v\n", s)
+		fmt.Fprintf(&b, "settings %s\n", older(fmt.Sprintf("%+v", s)))
+	}
+	if life := v.Life(); life != (event.Life{}) {
+		fmt.Fprintf(&b, "life %+v\n", life)
 	}
 	if v.Level() != event.LevelNormal || v.Floor() > 0 {
 		fmt.Fprintf(&b, "level %s floor %d\n", v.Level(), v.Floor())
 	}
 	for n := range v.Namespaces() {
-		fmt.Fprintf(&b, "namespace %s group %d @%d\n", n.Name, n.Group, n.Revision)
+		fmt.Fprintf(&b, "namespace %s group %d @%d", n.Name, n.Group, n.Revision)
+		if n.Previous > 0 {
+			fmt.Fprintf(&b, " deleted before @%d", n.Previous)
+		}
+		if n.From != "" {
+			fmt.Fprintf(&b, " from %s@%d", n.From, n.FromRevision)
+		}
+		b.WriteByte('\n')
+	}
+	for g := range v.AllGone() {
+		fmt.Fprintf(&b, "gone %+v\n", g)
 	}
 	for m := range v.Members() {
 		fmt.Fprintf(&b, "member %s replica %d %s nonce %q voter %t @%d\n", m.Name, m.Replica, m.Address, m.Nonce, m.Voter, m.Revision)
@@ -311,7 +332,23 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 	case "deregister":
 		return *op.Deregister
 	case "open":
-		return commands.OpenNamespace{Namespace: d.CmdArgs[0].Key, Cluster: "c1", Groups: number(t, d.CmdArgs, "groups"), Skip: event.Revision(number(t, d.CmdArgs, "skip"))}
+		from, _ := value(d.CmdArgs, "from")
+		return commands.OpenNamespace{
+			Namespace: d.CmdArgs[0].Key, Cluster: "c1", Groups: number(t, d.CmdArgs, "groups"), Skip: event.Revision(number(t, d.CmdArgs, "skip")),
+			Placed: event.Revision(number(t, d.CmdArgs, "placed")), Again: d.HasArg("again"),
+			From: from, FromRevision: event.Revision(number(t, d.CmdArgs, "from-revision")),
+		}
+	case "close":
+		return commands.CloseNamespace{Namespace: argument(d.CmdArgs, 0), Placed: event.Revision(number(t, d.CmdArgs, "placed"))}
+	case "clear":
+		return commands.ClearNamespace{Namespace: argument(d.CmdArgs, 0)}
+	case "delete-namespace":
+		return commands.DeleteNamespace{
+			Namespace: argument(d.CmdArgs, 0), Placed: event.Revision(number(t, d.CmdArgs, "placed")),
+			Closed: event.Revision(number(t, d.CmdArgs, "closed")), Expired: d.HasArg("expired"),
+		}
+	case "fill":
+		return parseFill(t, d)
 	case "restore":
 		cluster, _ := value(d.CmdArgs, "cluster")
 		return commands.RestoreNamespace{
@@ -319,7 +356,11 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 			FromCluster: "c1", Taken: 7, Snapshot: []byte{0xab},
 		}
 	case "create":
-		return commands.CreateNamespace{Namespace: argument(d.CmdArgs, 0), Group: number(t, d.CmdArgs, "group")}
+		from, _ := value(d.CmdArgs, "from")
+		return commands.CreateNamespace{
+			Namespace: argument(d.CmdArgs, 0), Group: number(t, d.CmdArgs, "group"),
+			From: from, FromRevision: event.Revision(number(t, d.CmdArgs, "from-revision")),
+		}
 	case "txn":
 		return parseTxn(t, d.Input)
 	case "append":
@@ -367,7 +408,7 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 		}
 		return commands.ApplySettings{
 			Namespace: c.Namespace, Keys: at(c.Keys), Bytes: at(c.Bytes), Revisions: at(c.Revisions),
-			Configured: event.Revision(number(t, d.CmdArgs, "configured")),
+			Configured: event.Revision(number(t, d.CmdArgs, "configured")), TTL: duration(t, d.CmdArgs, "ttl"),
 		}
 	case "trim":
 		return commands.TrimHistory{To: event.Revision(number(t, d.CmdArgs, "to"))}
@@ -391,8 +432,23 @@ func parseExpire(t *testing.T, args []datadriven.CmdArg) commands.Expire {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.Leases = append(c.Leases, commands.Lease{Key: key, Revision: event.Revision(n)})
+			lease := commands.Lease{Key: key, Revision: event.Revision(n)}
+			if key == "whole-namespace" {
+				lease = commands.Lease{Namespace: true, Revision: lease.Revision}
+			}
+			c.Leases = append(c.Leases, lease)
 		}
+	}
+	return c
+}
+
+// parseFill reads "placed=R", perhaps "done", and a key and its value on each line.
+func parseFill(t *testing.T, d *datadriven.TestData) commands.FillNamespace {
+	t.Helper()
+	c := commands.FillNamespace{Namespace: argument(d.CmdArgs, 0), Placed: event.Revision(number(t, d.CmdArgs, "placed")), Done: d.HasArg("done")}
+	for line := range strings.Lines(d.Input) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		c.Entries = append(c.Entries, commands.FillEntry{Key: key, Value: []byte(value)})
 	}
 	return c
 }
@@ -418,6 +474,12 @@ func configure(t *testing.T, args []datadriven.CmdArg) commands.ConfigureNamespa
 		at := event.Time(d)
 		c.Age = &at
 	}
+	if _, ok := value(args, "ttl"); ok {
+		ttl := duration(t, args, "ttl")
+		c.TTL = &ttl
+	}
+	c.From, _ = value(args, "from")
+	c.FromRevision = event.Revision(number(t, args, "from-revision"))
 	return c
 }
 

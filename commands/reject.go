@@ -35,6 +35,9 @@ const (
 	CodeStaleEpoch     Code = "stale-epoch"
 	CodeQuotaExceeded  Code = "quota-exceeded"
 	CodeHistoryTrimmed Code = "history-trimmed"
+
+	CodeNamespaceEnding  Code = "namespace-being-deleted"
+	CodeNamespaceFilling Code = "namespace-being-filled"
 )
 
 // Rejection is a refusal. It is a value and not a fault: every replica comes to the same one, nothing is written,

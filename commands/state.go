@@ -21,6 +21,14 @@ type State interface {
 	KeyRevisions(prefix string) iter.Seq2[string, event.Revision]
 	// Instance gives the registration of an instance that exists.
 	Instance(service, id string) (event.Registration, bool)
+	// Instances yields those of a service, in the order of their ids; the empty service means all, in the order of services.
+	Instances(service string) iter.Seq[event.Registration]
+	// Sessions yields those behind one, in the order of their ids as text; behind "" are all of them.
+	Sessions(after string) iter.Seq[event.Session]
+	// Life is where the namespace's own ledger stands. Gone gives a namespace that was deleted and not made again; it is
+	// known in the ledger of event.System only.
+	Life() event.Life
+	Gone(namespace string) (event.Gone, bool)
 	// Session gives a session that exists; KeysHeld and InstancesHeld yield what is bound to it, in the order of their
 	// names.
 	Session(id string) (event.Session, bool)

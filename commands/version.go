@@ -16,9 +16,11 @@ const (
 	VersionKeys = 2
 	// VersionLeases brings sessions, keys and directories that expire, whole documents, quotas and retention.
 	VersionLeases = 3
+	// VersionHealth brings health checks, maintenance, nodes, credentials, and the end of namespaces.
+	VersionHealth = 4
 
 	// Version is the newest, for which this binary writes commands once the cluster has come to it.
-	Version = VersionLeases
+	Version = VersionHealth
 )
 
 // Since is the version that a command needs. An order that was written for an older one is malformed, as it is to a

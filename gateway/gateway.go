@@ -84,10 +84,11 @@ type Group struct {
 	Namespaces []string
 }
 
-// Lease names a session, or a key or directory with a TTL of its own: exactly one of them.
+// Lease names a session, a key or directory with a TTL of its own, or the namespace itself: exactly one of them.
 type Lease struct {
-	Session string `json:"session,omitempty"`
-	Key     string `json:"key,omitempty"`
+	Session   string `json:"session,omitempty"`
+	Key       string `json:"key,omitempty"`
+	Namespace bool   `json:"whole_namespace,omitempty"`
 }
 
 // LeasesMax is how many leases Left is asked about at a time.

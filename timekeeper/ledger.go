@@ -45,6 +45,9 @@ type timer struct {
 	index  int       // in the queue; -1 outside
 }
 
+// whole is the lease of the namespace itself.
+var whole = gateway.Lease{Namespace: true}
+
 // errTermOver says that what was waited for will not come in this term.
 var errTermOver = errors.New("the timekeeper's term is over")
 
@@ -116,6 +119,9 @@ func (l *ledger) begin(ctx context.Context) error {
 			lease := gateway.Lease{Session: s.ID}
 			timers[lease] = &timer{lease: lease, revision: s.Revision, ttl: time.Duration(s.TTL), index: -1}
 		}
+		if s := v.Settings(); s.TTL > 0 {
+			timers[whole] = &timer{lease: whole, revision: s.Configured, ttl: time.Duration(s.TTL), index: -1}
+		}
 		for k := range v.Leases() {
 			lease := gateway.Lease{Key: k.Key}
 			timers[lease] = &timer{lease: lease, revision: k.Revision, ttl: time.Duration(k.TTL), index: -1}
@@ -178,6 +184,18 @@ func (l *ledger) apply(e *event.Event) {
 	switch b := e.Body.(type) {
 	case event.TimekeeperClaimed:
 		l.claimed = e.Commit
+	case event.NamespaceConfigured:
+		if b.Configured == 0 {
+			return // it is _system's ledger, where others are spoken of
+		}
+		if b.TTL > 0 {
+			l.set(whole, b.Configured, b.TTL)
+		} else {
+			l.drop(whole)
+		}
+	case event.NamespaceClosed, event.NamespaceExpired:
+		clear(l.timers) // nothing in it ends any more: all of it has
+		l.queue = nil
 	case event.SessionCreated:
 		l.set(gateway.Lease{Session: b.ID}, e.Commit, b.TTL)
 	case event.SessionEnded:
@@ -318,8 +336,8 @@ func (l *ledger) propose(ctx context.Context, due []*timer) error {
 	for len(due) > 0 {
 		c := commands.Expire{Leases: make([]commands.Lease, len(due))}
 		for i, t := range due {
-			c.Leases[i] = commands.Lease{Session: t.lease.Session, Key: t.lease.Key}
-			if t.lease.Key != "" {
+			c.Leases[i] = commands.Lease{Session: t.lease.Session, Key: t.lease.Key, Namespace: t.lease.Namespace}
+			if t.lease.Key != "" || t.lease.Namespace {
 				c.Leases[i].Revision = t.revision
 			}
 		}

@@ -143,6 +143,9 @@ func (b *Backend) Left(ctx context.Context, namespace string, leases []gateway.L
 }
 
 func wholeTTL(v gateway.View, lease gateway.Lease) time.Duration {
+	if lease.Namespace {
+		return time.Duration(v.Settings().TTL)
+	}
 	if lease.Session != "" {
 		s, _ := v.Session(lease.Session)
 		return time.Duration(s.TTL)

@@ -157,6 +157,14 @@ func decodeBody(k Kind, raw []byte) (Body, error) {
 		return unmarshal[NamespaceUsage](raw)
 	case KindNamespaceTrimmed:
 		return unmarshal[NamespaceTrimmed](raw)
+	case KindNamespaceClosed:
+		return unmarshal[NamespaceClosed](raw)
+	case KindNamespaceExpired:
+		return unmarshal[NamespaceExpired](raw)
+	case KindNamespaceDeleted:
+		return unmarshal[NamespaceDeleted](raw)
+	case KindNamespaceFilled:
+		return unmarshal[NamespaceFilled](raw)
 	case KindMemberAdded:
 		return unmarshal[MemberAdded](raw)
 	case KindMemberPromoted:

@@ -29,5 +29,7 @@ const (
 	ReleasedBytesMax    = 4 << 20              // values of keys that are released in one commit: each is written anew
 	LetGoBytesMax       = 64 << 20             // values of keys that the ends of sessions delete in one commit: each is read
 	ExpireMax           = 1000                 // leases that end in one commit
+	ClearEventsMax      = 10_000               // things that go in one commit when a deleted namespace is emptied
+	FillEntriesMax      = 1000                 // keys that a namespace takes over from another in one commit
 	CommitEventsMax     = 100_000              // events in one commit, so that no delete of a prefix stalls a replica
 )
