@@ -124,6 +124,20 @@ func living(s State, ledger string, c Command) *Rejection {
 	return ended(ledger)
 }
 
+// Unseen refuses to show a namespace to whom it is not there, or not yet.
+func Unseen(namespace string, p event.Phase) *Rejection {
+	switch {
+	case p.Ended():
+		return ended(namespace)
+	case p == event.Filling:
+		return filling(namespace)
+	}
+	return nil
+}
+
+// Ending refuses to make a namespace while the one of that name is being deleted.
+func Ending(namespace string) *Rejection { return ending(namespace) }
+
 func ended(namespace string) *Rejection {
 	return reject(CodeUnknownNamespace, "namespace %q does not exist: it was deleted, or nobody renewed it", namespace)
 }
