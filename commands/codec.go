@@ -52,6 +52,10 @@ const (
 	kindConfigureNamespace  kind = 100
 	kindApplySettings       kind = 101
 	kindTrimHistory         kind = 102
+	kindCloseNamespace      kind = 103
+	kindClearNamespace      kind = 104
+	kindDeleteNamespace     kind = 105
+	kindFillNamespace       kind = 106
 )
 
 // ErrMalformed is why bytes are not a command that this version knows.
@@ -104,68 +108,69 @@ func (o Order) Encode() []byte {
 	panic(fmt.Sprintf("encode %T: %v", o.Command, err)) // structs of plain fields always encode
 }
 
-func kindOf(c Command) kind {
-	switch c.(type) {
-	case PutKey:
-		return kindPutKey
-	case DeleteKey:
-		return kindDeleteKey
-	case DeletePrefix:
-		return kindDeletePrefix
-	case Txn:
-		return kindTxn
-	case AppendKey:
-		return kindAppendKey
-	case CreateSession:
-		return kindCreateSession
-	case EndSession:
-		return kindEndSession
-	case ClaimTimekeeper:
-		return kindClaimTimekeeper
-	case Expire:
-		return kindExpire
-	case PutTree:
-		return kindPutTree
-	case RegisterInstance:
-		return kindRegisterInstance
-	case DeregisterInstance:
-		return kindDeregisterInstance
-	case ReportStatus:
-		return kindReportStatus
-	case SetInstanceMaintenance:
-		return kindInstanceMaintenance
-	case ConfigureService:
-		return kindConfigureService
-	case PutNode:
-		return kindPutNode
-	case DeleteNode:
-		return kindDeleteNode
-	case SetNodeMaintenance:
-		return kindNodeMaintenance
-	case CreateNamespace:
-		return kindCreateNamespace
-	case OpenNamespace:
-		return kindOpenNamespace
-	case AddMember:
-		return kindAddMember
-	case PromoteMember:
-		return kindPromoteMember
-	case RemoveMember:
-		return kindRemoveMember
-	case RestoreNamespace:
-		return kindRestoreNamespace
-	case AnnounceVersion:
-		return kindAnnounceVersion
-	case SetClusterVersion:
-		return kindSetClusterVersion
-	case ConfigureNamespace:
-		return kindConfigureNamespace
-	case ApplySettings:
-		return kindApplySettings
-	case TrimHistory:
-		return kindTrimHistory
+// codec is how a command of one type travels.
+type codec struct {
+	kind   kind
+	is     func(Command) bool
+	decode func([]byte) (Command, error)
+}
+
+func codecOf[T Command](k kind) codec {
+	return codec{k, func(c Command) bool { _, ok := c.(T); return ok }, unmarshal[T]}
+}
+
+// codecs has every command once.
+var codecs = []codec{
+	codecOf[PutKey](kindPutKey),
+	codecOf[DeleteKey](kindDeleteKey),
+	codecOf[DeletePrefix](kindDeletePrefix),
+	codecOf[Txn](kindTxn),
+	codecOf[AppendKey](kindAppendKey),
+	codecOf[CreateSession](kindCreateSession),
+	codecOf[EndSession](kindEndSession),
+	codecOf[ClaimTimekeeper](kindClaimTimekeeper),
+	codecOf[Expire](kindExpire),
+	codecOf[PutTree](kindPutTree),
+	codecOf[RegisterInstance](kindRegisterInstance),
+	codecOf[DeregisterInstance](kindDeregisterInstance),
+	codecOf[ReportStatus](kindReportStatus),
+	codecOf[SetInstanceMaintenance](kindInstanceMaintenance),
+	codecOf[ConfigureService](kindConfigureService),
+	codecOf[PutNode](kindPutNode),
+	codecOf[DeleteNode](kindDeleteNode),
+	codecOf[SetNodeMaintenance](kindNodeMaintenance),
+	codecOf[CreateNamespace](kindCreateNamespace),
+	codecOf[OpenNamespace](kindOpenNamespace),
+	codecOf[AddMember](kindAddMember),
+	codecOf[PromoteMember](kindPromoteMember),
+	codecOf[RemoveMember](kindRemoveMember),
+	codecOf[RestoreNamespace](kindRestoreNamespace),
+	codecOf[AnnounceVersion](kindAnnounceVersion),
+	codecOf[SetClusterVersion](kindSetClusterVersion),
+	codecOf[ConfigureNamespace](kindConfigureNamespace),
+	codecOf[ApplySettings](kindApplySettings),
+	codecOf[TrimHistory](kindTrimHistory),
+	codecOf[CloseNamespace](kindCloseNamespace),
+	codecOf[ClearNamespace](kindClearNamespace),
+	codecOf[DeleteNamespace](kindDeleteNamespace),
+	codecOf[FillNamespace](kindFillNamespace),
+}
+
+var codecByKind = func() map[kind]codec {
+	m := map[kind]codec{}
+	for _, c := range codecs {
+		m[c.kind] = c
 	}
-	panic(fmt.Sprintf("command %T has no number", c))
+	return m
+}()
+
+func kindOf(c Command) kind {
+	for _, known := range codecs {
+		if known.is(c) {
+			return known.kind
+		}
+	}
+	panic(fmt.Sprintf("command %T has no kind", c)) // a type that was added wrongly
 }
 
 // Decode reads an order from its bytes.
@@ -210,67 +215,11 @@ func versionIn(b []byte, unreadable error) uint32 {
 }
 
 func (w wire) command() (Command, error) {
-	switch w.Kind {
-	case kindPutKey:
-		return unmarshal[PutKey](w.Body)
-	case kindDeleteKey:
-		return unmarshal[DeleteKey](w.Body)
-	case kindDeletePrefix:
-		return unmarshal[DeletePrefix](w.Body)
-	case kindTxn:
-		return unmarshal[Txn](w.Body)
-	case kindAppendKey:
-		return unmarshal[AppendKey](w.Body)
-	case kindCreateSession:
-		return unmarshal[CreateSession](w.Body)
-	case kindEndSession:
-		return unmarshal[EndSession](w.Body)
-	case kindClaimTimekeeper:
-		return unmarshal[ClaimTimekeeper](w.Body)
-	case kindExpire:
-		return unmarshal[Expire](w.Body)
-	case kindPutTree:
-		return unmarshal[PutTree](w.Body)
-	case kindRegisterInstance:
-		return unmarshal[RegisterInstance](w.Body)
-	case kindDeregisterInstance:
-		return unmarshal[DeregisterInstance](w.Body)
-	case kindReportStatus:
-		return unmarshal[ReportStatus](w.Body)
-	case kindInstanceMaintenance:
-		return unmarshal[SetInstanceMaintenance](w.Body)
-	case kindConfigureService:
-		return unmarshal[ConfigureService](w.Body)
-	case kindPutNode:
-		return unmarshal[PutNode](w.Body)
-	case kindDeleteNode:
-		return unmarshal[DeleteNode](w.Body)
-	case kindNodeMaintenance:
-		return unmarshal[SetNodeMaintenance](w.Body)
-	case kindCreateNamespace:
-		return unmarshal[CreateNamespace](w.Body)
-	case kindOpenNamespace:
-		return unmarshal[OpenNamespace](w.Body)
-	case kindAddMember:
-		return unmarshal[AddMember](w.Body)
-	case kindPromoteMember:
-		return unmarshal[PromoteMember](w.Body)
-	case kindRemoveMember:
-		return unmarshal[RemoveMember](w.Body)
-	case kindRestoreNamespace:
-		return unmarshal[RestoreNamespace](w.Body)
-	case kindAnnounceVersion:
-		return unmarshal[AnnounceVersion](w.Body)
-	case kindSetClusterVersion:
-		return unmarshal[SetClusterVersion](w.Body)
-	case kindConfigureNamespace:
-		return unmarshal[ConfigureNamespace](w.Body)
-	case kindApplySettings:
-		return unmarshal[ApplySettings](w.Body)
-	case kindTrimHistory:
-		return unmarshal[TrimHistory](w.Body)
+	c, known := codecByKind[w.Kind]
+	if !known {
+		return nil, fmt.Errorf("%w: kind %d", ErrMalformed, w.Kind)
 	}
-	return nil, fmt.Errorf("%w: kind %d", ErrMalformed, w.Kind)
+	return c.decode(w.Body)
 }
 
 func unmarshal[T Command](raw []byte) (Command, error) {

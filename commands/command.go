@@ -87,10 +87,14 @@ type CreateNamespace struct {
 	Namespace string `cbor:"1,keyasint"`
 	// Group is where to place it; zero lets the decision take the group that hosts the fewest.
 	Group uint64 `cbor:"2,keyasint,omitempty"`
+	// From is the namespace whose configuration it is to begin with, as it is at FromRevision, which whoever carries the
+	// command out adds. Where the namespace exists, it must have been made from that one.
+	From         string         `cbor:"3,keyasint,omitempty"`
+	FromRevision event.Revision `cbor:"4,keyasint,omitempty"`
 }
 
 // OpenNamespace starts a ledger: it goes to the new ledger itself, on the group that CreateNamespace named.
-// Opening what is open already is no event.
+// Opening what is open already is no event; a ledger that was closed is opened again once it is empty.
 type OpenNamespace struct {
 	Namespace string         `cbor:"1,keyasint"`
 	Cluster   string         `cbor:"2,keyasint"`
@@ -98,6 +102,11 @@ type OpenNamespace struct {
 	Groups    uint64         `cbor:"4,keyasint,omitempty"`
 	// Skip is how many revisions to leave out before the ledger's first event, in a cluster that was restored.
 	Skip event.Revision `cbor:"5,keyasint,omitempty"`
+	// From is the namespace that this one is to be filled from, as it was at FromRevision.
+	From         string         `cbor:"6,keyasint,omitempty"`
+	FromRevision event.Revision `cbor:"7,keyasint,omitempty"`
+	// Again says that one of that name was deleted before, so that there is a ledger to go on with.
+	Again bool `cbor:"8,keyasint,omitempty"`
 }
 
 // RestoreNamespace has a ledger that came with a snapshot go on in a new cluster: it goes to that ledger before any

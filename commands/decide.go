@@ -111,6 +111,9 @@ func decide(s State, at Situation, o Order) (Decision, *Rejection) {
 	if s.Head() == 0 {
 		return Decision{}, reject(CodeUnknownNamespace, "namespace %q is not open here", at.Ledger)
 	}
+	if r := living(s, at.Ledger, o.Command); r != nil {
+		return Decision{}, r
+	}
 	switch c := o.Command.(type) {
 	case PutKey:
 		return decidePut(s, c)
@@ -129,25 +132,12 @@ func decide(s State, at Situation, o Order) (Decision, *Rejection) {
 	case ClaimTimekeeper:
 		return decideClaim(s, at.Ledger, c)
 	case Expire:
-		return decideExpire(s, c)
+		return decideExpire(s, at.Ledger, c)
 	case PutTree:
 		return decideTree(s, at, c)
-	case RegisterInstance:
-		return decideRegister(s, c)
-	case DeregisterInstance:
-		return decideDeregister(s, c)
-	case ReportStatus:
-		return decideReport(s, c)
-	case SetInstanceMaintenance:
-		return decideInstanceMaintenance(s, c)
-	case SetNodeMaintenance:
-		return decideNodeMaintenance(s, c)
-	case PutNode:
-		return decidePutNode(s, c)
-	case DeleteNode:
-		return decideDeleteNode(s, c)
-	case ConfigureService:
-		return decideConfigureService(s, c)
+	case RegisterInstance, DeregisterInstance, ReportStatus, SetInstanceMaintenance,
+		SetNodeMaintenance, PutNode, DeleteNode, ConfigureService:
+		return decideDiscovery(s, c)
 	case CreateNamespace:
 		return decideCreateNamespace(s, at.Ledger, c)
 	case AddMember:
@@ -168,8 +158,39 @@ func decide(s State, at Situation, o Order) (Decision, *Rejection) {
 		return decideApplySettings(s, at.Ledger, c)
 	case TrimHistory:
 		return decideTrim(s, at.Ledger, c)
+	case CloseNamespace:
+		return decideClose(s, at.Ledger, c)
+	case ClearNamespace:
+		return decideClear(s, at.Ledger, c)
+	case DeleteNamespace:
+		return decideDeleteNamespace(s, at.Ledger, c)
+	case FillNamespace:
+		return decideFill(s, at.Ledger, c)
 	}
 	return Decision{}, reject(CodeUnknownCommand, "command %T is not known to this version", o.Command)
+}
+
+// decideDiscovery decides what is about services, their instances and nodes.
+func decideDiscovery(s State, c Command) (Decision, *Rejection) {
+	switch c := c.(type) {
+	case RegisterInstance:
+		return decideRegister(s, c)
+	case DeregisterInstance:
+		return decideDeregister(s, c)
+	case ReportStatus:
+		return decideReport(s, c)
+	case SetInstanceMaintenance:
+		return decideInstanceMaintenance(s, c)
+	case SetNodeMaintenance:
+		return decideNodeMaintenance(s, c)
+	case PutNode:
+		return decidePutNode(s, c)
+	case DeleteNode:
+		return decideDeleteNode(s, c)
+	case ConfigureService:
+		return decideConfigureService(s, c)
+	}
+	return Decision{}, reject(CodeUnknownCommand, "command %T is not known to this version", c)
 }
 
 // one is the decision of a command with a single event and a single result.

@@ -227,7 +227,15 @@ func showBody(body event.Body) string {
 		}
 		return s
 	}
-	return fmt.Sprintf("%+v", body)
+	return older(fmt.Sprintf("%+v", body))
+}
+
+// older leaves out the fields that came later, where they say nothing.
+func older(shown string) string {
+	for _, field := range []string{" From: FromRevision:0 Closed:0", " Previous:0 From: FromRevision:0", " TTL:0"} {
+		shown = strings.Replace(shown, field, "", 1)
+	}
+	return shown
 }
 
 func showEntry(e event.Entry) string {
@@ -297,13 +305,26 @@ func showRows(l *ledger, d *datadriven.TestData) string {
 		fmt.Fprintf(&b, "restored to cluster %s, skipped %d\n", r.Cluster, r.Skipped)
 	}
 	if s := v.Settings(); s.Configured > 0 {
-		fmt.Fprintf(&b, "settings %+v\n", s)
+		fmt.Fprintf(&b, "settings %s\n", older(fmt.Sprintf("%+v", s)))
+	}
+	if life := v.Life(); life != (event.Life{}) {
+		fmt.Fprintf(&b, "life %+v\n", life)
 	}
 	if v.Level() != event.LevelNormal || v.Floor() > 0 {
 		fmt.Fprintf(&b, "level %s floor %d\n", v.Level(), v.Floor())
 	}
 	for n := range v.Namespaces() {
-		fmt.Fprintf(&b, "namespace %s group %d @%d\n", n.Name, n.Group, n.Revision)
+		fmt.Fprintf(&b, "namespace %s group %d @%d", n.Name, n.Group, n.Revision)
+		if n.Previous > 0 {
+			fmt.Fprintf(&b, " deleted before @%d", n.Previous)
+		}
+		if n.From != "" {
+			fmt.Fprintf(&b, " from %s@%d", n.From, n.FromRevision)
+		}
+		b.WriteByte('\n')
+	}
+	for g := range v.AllGone() {
+		fmt.Fprintf(&b, "gone %+v\n", g)
 	}
 	for m := range v.Members() {
 		fmt.Fprintf(&b, "member %s replica %d %s nonce %q voter %t @%d\n", m.Name, m.Replica, m.Address, m.Nonce, m.Voter, m.Revision)

@@ -47,14 +47,16 @@ type Expire struct {
 	Leases []Lease        `cbor:"2,keyasint"`
 }
 
-// Lease names a session, a key as it was written at a revision, or what is due of an instance as it was at a revision.
+// Lease names a session, a key as it was written at a revision, what is due of an instance as it was at a revision, or the
+// namespace itself as it was configured at a revision of _system's ledger.
 type Lease struct {
-	Session  string         `cbor:"1,keyasint,omitempty"`
-	Key      string         `cbor:"2,keyasint,omitempty"`
-	Revision event.Revision `cbor:"3,keyasint,omitempty"`
-	Service  string         `cbor:"4,keyasint,omitempty"`
-	ID       string         `cbor:"5,keyasint,omitempty"`
-	Check    string         `cbor:"6,keyasint,omitempty"`
+	Session   string         `cbor:"1,keyasint,omitempty"`
+	Key       string         `cbor:"2,keyasint,omitempty"`
+	Revision  event.Revision `cbor:"3,keyasint,omitempty"`
+	Service   string         `cbor:"4,keyasint,omitempty"`
+	ID        string         `cbor:"5,keyasint,omitempty"`
+	Check     string         `cbor:"6,keyasint,omitempty"`
+	Namespace bool           `cbor:"7,keyasint,omitempty"`
 }
 
 func (AppendKey) command()       {}
@@ -70,7 +72,7 @@ func (ClaimTimekeeper) since() uint32 { return VersionLeases }
 
 func (c Expire) since() uint32 {
 	for _, l := range c.Leases {
-		if l.Service != "" {
+		if l.Service != "" || l.Namespace {
 			return VersionHealth
 		}
 	}
@@ -235,9 +237,12 @@ func decideClaim(s State, ledger string, c ClaimTimekeeper) (Decision, *Rejectio
 	return one(event.TimekeeperClaimed{Namespace: ledger, Server: c.Server, Previous: s.Timekeeper()}, Result{}), nil
 }
 
-func decideExpire(s State, c Expire) (Decision, *Rejection) {
+func decideExpire(s State, ledger string, c Expire) (Decision, *Rejection) {
 	if c.Epoch == 0 || c.Epoch != s.Timekeeper() {
 		return Decision{}, reject(CodeStaleEpoch, "the timekeeper of epoch %d was followed by that of epoch %d", c.Epoch, s.Timekeeper())
+	}
+	if gone := expireNamespace(s, ledger, c); gone != nil {
+		return one(*gone, Result{Deleted: 1}), nil // with all that is in it
 	}
 	e := &expiring{state: s, epoch: c.Epoch, gone: map[string]bool{}, bytes: event.LetGoBytesMax}
 	for _, lease := range c.Leases {
@@ -263,6 +268,9 @@ type expiring struct {
 }
 
 func (e *expiring) end(l Lease) {
+	if l.Namespace {
+		return // it has no TTL any more, or another one
+	}
 	left := event.CommitEventsMax - len(e.events)
 	if l.Session != "" {
 		const apart = "\x00" // which no key holds

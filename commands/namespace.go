@@ -10,13 +10,14 @@ func decideOpenNamespace(s State, ledger string, c OpenNamespace) (Decision, *Re
 		return Decision{}, reject(CodeInvalidNamespace, "an order to open %q came to the ledger of %q", c.Namespace, ledger)
 	}
 	if s.Head() > 0 {
-		return nothing(s.Head(), Result{}), nil
+		return decideReopen(s, ledger, c)
 	}
 	if c.Skip > event.SkipMax {
 		return Decision{}, reject(CodeInvalidArgument, "an order to leave out %d revisions; at most %d", c.Skip, event.Revision(event.SkipMax))
 	}
 	d := one(event.NamespaceOpened{
 		Namespace: c.Namespace, Cluster: c.Cluster, Placed: c.Placed, Groups: c.Groups, Skipped: c.Skip,
+		From: c.From, FromRevision: c.FromRevision,
 	}, Result{Created: true})
 	d.Skip = c.Skip
 	return d, nil
@@ -48,16 +49,33 @@ func decideCreateNamespace(s State, ledger string, c CreateNamespace) (Decision,
 		if c.Group != 0 && c.Group != n.Group {
 			return Decision{}, reject(CodeConditionFailed, "namespace %q is on group %d already, not on %d", c.Namespace, n.Group, c.Group)
 		}
+		if c.From != "" && c.From != n.From {
+			return Decision{}, reject(CodeConditionFailed, "namespace %q exists already, and was not made from %q", c.Namespace, c.From)
+		}
 		return nothing(n.Revision, Result{Group: n.Group}), nil
 	}
+	if c.From != "" {
+		if _, exists := s.Namespace(c.From); !exists {
+			return Decision{}, reject(CodeUnknownNamespace, "namespace %q, which %q is to be made from, does not exist", c.From, c.Namespace)
+		}
+	}
 	group := c.Group
+	gone, again := s.Gone(c.Namespace)
+	if again {
+		if group != 0 && group != gone.Group {
+			return Decision{}, reject(CodeConditionFailed, "namespace %q was on group %d, and its ledger goes on there, not on %d", c.Namespace, gone.Group, group)
+		}
+		group = gone.Group
+	}
 	if group > s.Groups() {
 		return Decision{}, reject(CodeInvalidNamespace, "group %d: the cluster has groups 1 to %d", group, s.Groups())
 	}
 	if group == 0 {
 		group = leastLoaded(s)
 	}
-	return one(event.NamespaceCreated{Namespace: c.Namespace, Group: group}, Result{Created: true, Group: group}), nil
+	return one(event.NamespaceCreated{
+		Namespace: c.Namespace, Group: group, Previous: gone.Revision, From: c.From, FromRevision: c.FromRevision,
+	}, Result{Created: true, Group: group}), nil
 }
 
 // leastLoaded is the group that hosts the fewest namespaces, the lowest among equals. The first group also hosts

@@ -49,7 +49,23 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 	case "deregister":
 		return *op.Deregister
 	case "open":
-		return commands.OpenNamespace{Namespace: d.CmdArgs[0].Key, Cluster: "c1", Groups: number(t, d.CmdArgs, "groups"), Skip: event.Revision(number(t, d.CmdArgs, "skip"))}
+		from, _ := value(d.CmdArgs, "from")
+		return commands.OpenNamespace{
+			Namespace: d.CmdArgs[0].Key, Cluster: "c1", Groups: number(t, d.CmdArgs, "groups"), Skip: event.Revision(number(t, d.CmdArgs, "skip")),
+			Placed: event.Revision(number(t, d.CmdArgs, "placed")), Again: d.HasArg("again"),
+			From: from, FromRevision: event.Revision(number(t, d.CmdArgs, "from-revision")),
+		}
+	case "close":
+		return commands.CloseNamespace{Namespace: argument(d.CmdArgs, 0), Placed: event.Revision(number(t, d.CmdArgs, "placed"))}
+	case "clear":
+		return commands.ClearNamespace{Namespace: argument(d.CmdArgs, 0)}
+	case "delete-namespace":
+		return commands.DeleteNamespace{
+			Namespace: argument(d.CmdArgs, 0), Placed: event.Revision(number(t, d.CmdArgs, "placed")),
+			Closed: event.Revision(number(t, d.CmdArgs, "closed")), Expired: d.HasArg("expired"),
+		}
+	case "fill":
+		return parseFill(t, d)
 	case "restore":
 		cluster, _ := value(d.CmdArgs, "cluster")
 		return commands.RestoreNamespace{
@@ -57,7 +73,11 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 			FromCluster: "c1", Taken: 7, Snapshot: []byte{0xab},
 		}
 	case "create":
-		return commands.CreateNamespace{Namespace: argument(d.CmdArgs, 0), Group: number(t, d.CmdArgs, "group")}
+		from, _ := value(d.CmdArgs, "from")
+		return commands.CreateNamespace{
+			Namespace: argument(d.CmdArgs, 0), Group: number(t, d.CmdArgs, "group"),
+			From: from, FromRevision: event.Revision(number(t, d.CmdArgs, "from-revision")),
+		}
 	case "txn":
 		return parseTxn(t, d.Input)
 	case "append":
@@ -105,7 +125,7 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 		}
 		return commands.ApplySettings{
 			Namespace: c.Namespace, Keys: at(c.Keys), Bytes: at(c.Bytes), Revisions: at(c.Revisions),
-			Configured: event.Revision(number(t, d.CmdArgs, "configured")),
+			Configured: event.Revision(number(t, d.CmdArgs, "configured")), TTL: duration(t, d.CmdArgs, "ttl"),
 		}
 	case "trim":
 		return commands.TrimHistory{To: event.Revision(number(t, d.CmdArgs, "to"))}
@@ -134,8 +154,23 @@ func parseExpire(t *testing.T, args []datadriven.CmdArg) commands.Expire {
 				c.Leases = append(c.Leases, commands.Lease{Service: names[0], ID: names[1], Check: names[2], Revision: event.Revision(n)})
 				continue
 			}
-			c.Leases = append(c.Leases, commands.Lease{Key: key, Revision: event.Revision(n)})
+			lease := commands.Lease{Key: key, Revision: event.Revision(n)}
+			if key == "whole-namespace" {
+				lease = commands.Lease{Namespace: true, Revision: lease.Revision}
+			}
+			c.Leases = append(c.Leases, lease)
 		}
+	}
+	return c
+}
+
+// parseFill reads "placed=R", perhaps "done", and a key and its value on each line.
+func parseFill(t *testing.T, d *datadriven.TestData) commands.FillNamespace {
+	t.Helper()
+	c := commands.FillNamespace{Namespace: argument(d.CmdArgs, 0), Placed: event.Revision(number(t, d.CmdArgs, "placed")), Done: d.HasArg("done")}
+	for line := range strings.Lines(d.Input) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		c.Entries = append(c.Entries, commands.FillEntry{Key: key, Value: []byte(value)})
 	}
 	return c
 }
@@ -161,6 +196,12 @@ func configure(t *testing.T, args []datadriven.CmdArg) commands.ConfigureNamespa
 		at := event.Time(d)
 		c.Age = &at
 	}
+	if _, ok := value(args, "ttl"); ok {
+		ttl := duration(t, args, "ttl")
+		c.TTL = &ttl
+	}
+	c.From, _ = value(args, "from")
+	c.FromRevision = event.Revision(number(t, args, "from-revision"))
 	return c
 }
 

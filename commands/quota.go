@@ -34,8 +34,10 @@ func decideWithin(s State, at Situation, o Order) (Decision, *Rejection) {
 		return d, nil
 	}
 	after := usageAfter(s, at.Usage, d.Events)
-	if r := within(at.Ledger, settings, at.Usage, after); r != nil {
-		return Decision{}, r
+	if _, fills := o.Command.(FillNamespace); !fills { // that all of it will fit is seen before the first of it comes
+		if r := within(at.Ledger, settings, at.Usage, after); r != nil {
+			return Decision{}, r
+		}
 	}
 	if next := levelOf(level, settings, after); next != level {
 		d.Events = append(d.Events, event.NamespaceUsage{

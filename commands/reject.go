@@ -38,6 +38,9 @@ const (
 
 	CodeInvalidCheck Code = "invalid-check"
 	CodeInvalidNode  Code = "invalid-node"
+
+	CodeNamespaceEnding  Code = "namespace-being-deleted"
+	CodeNamespaceFilling Code = "namespace-being-filled"
 )
 
 // Rejection is a refusal. It is a value and not a fault: every replica comes to the same one, nothing is written,

@@ -38,6 +38,9 @@ func decideOnce(s State, at Situation, o Order) (Decision, *Rejection) {
 		if !bytes.Equal(done.Fingerprint, own) {
 			return Decision{}, reject(CodeRequestKeyReused, "idempotency key %q was used for another request, which made revision %d: take a new key for each change", o.Key, done.Commit)
 		}
+		if r := living(s, at.Ledger, o.Command); r != nil {
+			return Decision{}, r // what is gone answers nobody; that it was to go is answered again
+		}
 		if r := kept(s, done.First-1, "the answer to this repeat"); r != nil {
 			return Decision{}, r
 		}
@@ -65,9 +68,21 @@ func decideAgain(at Situation, done event.Done, c Command) (Decision, *Rejection
 // accepted is a command without what a server adds to it each time anew from what it knows at the moment, as it must
 // have been to be accepted where that decided.
 func accepted(c Command) Command {
-	if add, ok := c.(AddMember); ok {
-		add.Replace = true // which matters only where a server is replaced, and is refused without it
-		return add
+	switch c := c.(type) {
+	case AddMember:
+		c.Replace = true // which matters only where a server is replaced, and is refused without it
+		return c
+	case CreateNamespace:
+		c.FromRevision = 0
+		return c
+	case ConfigureNamespace:
+		c.FromRevision = 0
+		return c
+	case CloseNamespace:
+		c.Placed = 0
+		return c
+	case DeleteNamespace:
+		return DeleteNamespace{Namespace: c.Namespace, Placed: whichever}
 	}
 	return c
 }

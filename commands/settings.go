@@ -11,6 +11,10 @@ type ConfigureNamespace struct {
 	Bytes     *uint64     `cbor:"4,keyasint,omitempty"`
 	Age       *event.Time `cbor:"5,keyasint,omitempty"`
 	Revisions *uint64     `cbor:"6,keyasint,omitempty"`
+	// TTL is for how long the namespace stays after it was last renewed.
+	TTL          *event.Time    `cbor:"7,keyasint,omitempty"`
+	From         string         `cbor:"8,keyasint,omitempty"` // as CreateNamespace has it
+	FromRevision event.Revision `cbor:"9,keyasint,omitempty"`
 }
 
 // ApplySettings carries settings from _system's ledger to the namespace's own, which is all that its decisions see.
@@ -22,13 +26,25 @@ type ApplySettings struct {
 	Age        event.Time     `cbor:"4,keyasint,omitempty"`
 	Revisions  uint64         `cbor:"5,keyasint,omitempty"`
 	Configured event.Revision `cbor:"6,keyasint"` // the revision of _system's ledger that asked for it
+	TTL        event.Time     `cbor:"7,keyasint,omitempty"`
 }
 
 func (ConfigureNamespace) command() {}
 func (ApplySettings) command()      {}
 
-func (ConfigureNamespace) since() uint32 { return VersionLeases }
-func (ApplySettings) since() uint32      { return VersionLeases }
+func (c ConfigureNamespace) since() uint32 {
+	if c.TTL != nil || c.From != "" {
+		return VersionHealth
+	}
+	return VersionLeases
+}
+
+func (c ApplySettings) since() uint32 {
+	if c.TTL != 0 {
+		return VersionHealth
+	}
+	return VersionLeases
+}
 
 // The bounds of settings: numbers that JSON's readers hold exactly.
 const (
@@ -52,11 +68,19 @@ func validateConfigure(c ConfigureNamespace) *Rejection {
 	if c.Age != nil && *c.Age != 0 && (*c.Age < ageMin || *c.Age > ageMax) {
 		return reject(CodeInvalidArgument, "an age of %d milliseconds: from a second to 100 years, and 0 for none", *c.Age/1e6)
 	}
+	if c.TTL != nil && *c.TTL != 0 {
+		if r := ValidateEnd(c.Namespace); r != nil {
+			return r
+		}
+		return validateTTL(*c.TTL)
+	}
 	return nil
 }
 
 func decideConfigure(s State, ledger string, c ConfigureNamespace) (Decision, *Rejection) {
-	d, r := decideCreateNamespace(s, ledger, CreateNamespace{Namespace: c.Namespace, Group: c.Group})
+	d, r := decideCreateNamespace(s, ledger, CreateNamespace{
+		Namespace: c.Namespace, Group: c.Group, From: c.From, FromRevision: c.FromRevision,
+	})
 	if r != nil {
 		return d, r
 	}
@@ -70,10 +94,13 @@ func decideConfigure(s State, ledger string, c ConfigureNamespace) (Decision, *R
 	if c.Age != nil {
 		wish.Age = *c.Age
 	}
+	if c.TTL != nil {
+		wish.TTL = *c.TTL
+	}
 	if !wish.Same(holds) {
 		d.Answer.Revision, d.Answer.Results[0].Revision = 0, 0 // this very commit
 		d.Events = append(d.Events, event.NamespaceConfigured{
-			Namespace: c.Namespace, Keys: wish.Keys, Bytes: wish.Bytes, Age: wish.Age, Revisions: wish.Revisions,
+			Namespace: c.Namespace, Keys: wish.Keys, Bytes: wish.Bytes, Age: wish.Age, Revisions: wish.Revisions, TTL: wish.TTL,
 		})
 	} else if known && len(d.Events) == 0 {
 		return nothing(holds.Configured, d.Answer.Results[0]), nil

@@ -31,6 +31,18 @@ type State interface {
 	ServiceSettings(service string) (event.ServiceSettings, event.Revision)
 	// Node gives a node of which anything is known.
 	Node(name string) (event.Node, bool)
+	// Nodes yields the nodes of which anything is known, and AllServiceSettings the settings of services that have any, by
+	// name.
+	Nodes() iter.Seq[event.Node]
+	AllServiceSettings() iter.Seq2[string, event.ServiceSettings]
+	// Instances yields those of a service, in the order of their ids; the empty service means all, in the order of services.
+	Instances(service string) iter.Seq[event.Registration]
+	// Sessions yields those behind one, in the order of their ids as text; behind "" are all of them.
+	Sessions(after string) iter.Seq[event.Session]
+	// Life is where the namespace's own ledger stands. Gone gives a namespace that was deleted and not made again; it is
+	// known in the ledger of event.System only.
+	Life() event.Life
+	Gone(namespace string) (event.Gone, bool)
 	// Session gives a session that exists; KeysHeld and InstancesHeld yield what is bound to it, in the order of their
 	// names.
 	Session(id string) (event.Session, bool)

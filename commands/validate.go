@@ -47,6 +47,10 @@ func Validate(c Command) *Rejection {
 		return validateMember(c)
 	case CreateNamespace:
 		return validateNamespace(c.Namespace)
+	case DeleteNamespace:
+		return ValidateEnd(c.Namespace)
+	case FillNamespace:
+		return validateFill(c)
 	case ConfigureNamespace:
 		return validateConfigure(c)
 	}

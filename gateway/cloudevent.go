@@ -92,6 +92,18 @@ type NamespaceData struct {
 	Groups    uint64 `json:"groups,omitempty"`
 	// Skipped is how many revisions the ledger leaves out before its first event, in a cluster that was restored.
 	Skipped uint64 `json:"skipped,omitempty"`
+	// From is the namespace that it takes its configuration from, as of FromRevision.
+	From         string `json:"from,omitempty"`
+	FromRevision uint64 `json:"from_revision,omitempty"`
+	// Closed is the commit of the namespace's own ledger that closed it, and Previous the one of _system's that deleted the
+	// namespace of that name before.
+	Closed   uint64 `json:"closed,omitempty"`
+	Previous uint64 `json:"previous,omitempty"`
+	// Expired says that it was deleted because nobody renewed it; TTL for how long nobody had, and Epoch which timekeeper
+	// found it.
+	Expired bool   `json:"expired,omitempty"`
+	TTL     string `json:"ttl,omitempty"`
+	Epoch   uint64 `json:"epoch,omitempty"`
 }
 
 // RestoredData is the data of rollcall.namespace.restored.
@@ -206,7 +218,10 @@ func data(e event.Event) any {
 	case event.TimekeeperClaimed:
 		return TimekeeperData{Namespace: b.Namespace, Server: b.Server, Previous: uint64(b.Previous)}
 	case event.NamespaceOpened:
-		return NamespaceData{Namespace: b.Namespace, Cluster: b.Cluster, Placed: uint64(b.Placed), Groups: b.Groups, Skipped: uint64(b.Skipped)}
+		return NamespaceData{
+			Namespace: b.Namespace, Cluster: b.Cluster, Placed: uint64(b.Placed), Groups: b.Groups, Skipped: uint64(b.Skipped),
+			From: b.From, FromRevision: uint64(b.FromRevision), Closed: uint64(b.Closed),
+		}
 	case event.NamespaceRestored:
 		return RestoredData{
 			Namespace: b.Namespace, Cluster: b.Cluster, From: uint64(b.From), SkippedFrom: uint64(b.From) + 1,
@@ -214,7 +229,15 @@ func data(e event.Event) any {
 			Snapshot: hex.EncodeToString(b.Snapshot),
 		}
 	case event.NamespaceCreated:
-		return NamespaceData{Namespace: b.Namespace, Group: b.Group}
+		return NamespaceData{Namespace: b.Namespace, Group: b.Group, From: b.From, FromRevision: uint64(b.FromRevision), Previous: uint64(b.Previous)}
+	case event.NamespaceClosed:
+		return NamespaceData{Namespace: b.Namespace, Placed: uint64(b.Placed)}
+	case event.NamespaceExpired:
+		return NamespaceData{Namespace: b.Namespace, Placed: uint64(b.Placed), Expired: true, TTL: FormatTTL(b.TTL), Epoch: uint64(b.Epoch)}
+	case event.NamespaceDeleted:
+		return NamespaceData{Namespace: b.Namespace, Group: b.Group, Placed: uint64(b.Placed), Closed: uint64(b.Closed), Expired: b.Expired}
+	case event.NamespaceFilled:
+		return NamespaceData{Namespace: b.Namespace, From: b.From, FromRevision: uint64(b.FromRevision)}
 	case event.NamespaceConfigured:
 		return configuredData(b)
 	case event.NamespaceUsage:

@@ -88,16 +88,17 @@ type Group struct {
 	Namespaces []string
 }
 
-// Lease names a session, a key or directory with a TTL of its own, an instance with one, or a check of an instance as
-// long as it has a status: exactly one of them.
+// Lease names a session, a key or directory with a TTL of its own, an instance with one, a check of an instance as long as
+// it has a status, or the namespace itself: exactly one of them.
 type Lease struct {
 	Session string `json:"session,omitempty"`
 	Key     string `json:"key,omitempty"`
 	Service string `json:"service,omitempty"`
 	ID      string `json:"id,omitempty"`
 	// Check is empty for the instance itself. Status is that of the check: a report of the same one renews it.
-	Check  string       `json:"check,omitempty"`
-	Status event.Status `json:"status,omitempty"`
+	Check     string       `json:"check,omitempty"`
+	Status    event.Status `json:"status,omitempty"`
+	Namespace bool         `json:"whole_namespace,omitempty"`
 }
 
 // CheckKey names a check of a service.

@@ -81,7 +81,7 @@ type meaning struct {
 // have been written is a 504.
 var meanings = map[commands.Code]meaning{
 	commands.CodeInvalidKey:       {400, "The key cannot be written", 0},
-	commands.CodeInvalidNamespace: {400, "The namespace cannot be made", 0},
+	commands.CodeInvalidNamespace: {400, "This cannot be done with a namespace of that name", 0},
 	commands.CodeInvalidInstance:  {400, "The instance cannot be registered", 0},
 	commands.CodeInvalidTxn:       {400, "The transaction is not one", 0},
 	commands.CodeInvalidArgument:  {400, "A part of the request is not valid", 0},
@@ -106,6 +106,9 @@ var meanings = map[commands.Code]meaning{
 
 	commands.CodeQuotaExceeded:  {507, "The namespace would hold more than its quota", 0},
 	commands.CodeHistoryTrimmed: {410, "The state of that time is no longer kept", 0},
+
+	commands.CodeNamespaceEnding:  {409, "The namespace is being deleted; nothing was written", 1},
+	commands.CodeNamespaceFilling: {503, "The namespace is still being made from another; nothing was written", 1},
 
 	CodeConflicting:       {400, "Two parts of the request contradict each other", 0},
 	CodeCrossOrigin:       {403, "Another site's page may not write", 0},

@@ -21,7 +21,7 @@ import (
 func TestProblemCodes(t *testing.T) {
 	want := map[commands.Code]int{
 		"invalid-key": 400, "invalid-namespace": 400, "invalid-instance": 400, "invalid-transaction": 400,
-		"quota-exceeded": 507, "history-trimmed": 410, "invalid-ttl": 400, "unknown-session": 409, "stale-epoch": 409, "no-lease": 409, "conflicting-parameters": 400,
+		"quota-exceeded": 507, "history-trimmed": 410, "invalid-ttl": 400, "unknown-session": 409, "stale-epoch": 409, "no-lease": 409, "namespace-being-deleted": 409, "namespace-being-filled": 503, "conflicting-parameters": 400,
 		"invalid-check": 400, "invalid-node": 400, "invalid-argument": 400, "too-large": 413, "condition-failed": 412, "not-found": 404,
 		"unknown-namespace": 404, "unknown-command": 501,
 		"invalid-member": 400, "member-exists": 409, "quorum-at-risk": 409,

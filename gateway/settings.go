@@ -24,6 +24,7 @@ type ConfiguredData struct {
 	Namespace  string    `json:"namespace"`
 	Quotas     Quotas    `json:"quotas"`
 	Retention  Retention `json:"retention"`
+	TTL        string    `json:"ttl,omitempty"`
 	Configured uint64    `json:"configured,omitempty"` // the revision of _system's ledger that asked for it
 }
 
@@ -45,7 +46,7 @@ type TrimData struct {
 
 func configuredData(b event.NamespaceConfigured) ConfiguredData {
 	quotas, retention := NewSettings(b.Settings())
-	return ConfiguredData{Namespace: b.Namespace, Quotas: quotas, Retention: retention, Configured: uint64(b.Configured)}
+	return ConfiguredData{Namespace: b.Namespace, Quotas: quotas, Retention: retention, TTL: FormatTTL(b.TTL), Configured: uint64(b.Configured)}
 }
 
 // NewSettings presents a namespace's settings.

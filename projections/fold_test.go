@@ -109,6 +109,22 @@ func parse(t *testing.T, line string) event.Event {
 			t.Fatal(err)
 		}
 		e.Body = c
+	case "settings": // with a TTL
+		e.Body = event.NamespaceConfigured{Namespace: words[2], TTL: 30e9, Configured: 7}
+	case "close":
+		e.Body = event.NamespaceClosed{Namespace: words[2], Placed: 5}
+	case "lapse":
+		e.Body = event.NamespaceExpired{Namespace: words[2], Placed: 5, Epoch: 2, TTL: 30e9}
+	case "reopen":
+		e.Body = event.NamespaceOpened{Namespace: words[2], Cluster: "c1", Placed: 9, Closed: 4}
+	case "copy":
+		e.Body = event.NamespaceOpened{Namespace: words[2], Cluster: "c1", Placed: 9, From: "default", FromRevision: 99}
+	case "fill":
+		e.Body = event.NamespaceFilled{Namespace: words[2], From: "default", FromRevision: 99}
+	case "drop":
+		e.Body = event.NamespaceDeleted{Namespace: words[2], Group: 2, Placed: 5, Closed: 8}
+	case "again":
+		e.Body = event.NamespaceCreated{Namespace: words[2], Group: 2, Previous: 4, From: "default", FromRevision: 99}
 	case "usage":
 		e.Body = event.NamespaceUsage{Namespace: words[2], Level: map[string]event.Level{"normal": 0, "warning": 1}[words[3]]}
 	case "trim":
@@ -158,7 +174,7 @@ func TestFoldInAnyBatches(t *testing.T) {
 
 func randomBody(t *rapid.T) event.Body {
 	name := rapid.SampledFrom([]string{"a", "b", "a/b"}).Draw(t, "name")
-	switch rapid.IntRange(0, 10).Draw(t, "kind") {
+	switch rapid.IntRange(0, 15).Draw(t, "kind") {
 	case 5:
 		return event.InstanceStatus{Service: "s", ID: name, Check: "c", Status: event.Status(rapid.IntRange(1, 3).Draw(t, "status"))}
 	case 6:
@@ -171,6 +187,16 @@ func randomBody(t *rapid.T) event.Body {
 		return event.NodeDeleted{Node: name}
 	case 10:
 		return event.ServiceConfigured{Service: name, OnlyPassing: rapid.Bool().Draw(t, "passing")}
+	case 11:
+		return event.NamespaceClosed{Namespace: "n", Placed: 1}
+	case 12:
+		return event.NamespaceOpened{Namespace: "n", Placed: 2, From: "m", FromRevision: 3, Closed: 1}
+	case 13:
+		return event.NamespaceFilled{Namespace: "n", From: "m", FromRevision: 3}
+	case 14:
+		return event.NamespaceConfigured{Namespace: "n", Configured: 1, TTL: 1e9}
+	case 15:
+		return event.NamespaceDeleted{Namespace: "n", Group: 1, Placed: 1}
 	case 4:
 		return event.NamespaceTrimmed{Namespace: "n", KeptFrom: 1}
 	case 0:

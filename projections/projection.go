@@ -54,6 +54,14 @@ func (v View) Key(key string) (event.Entry, bool) { return kv.Get(v.rows, key) }
 // Keys yields the entries whose key starts with prefix, in key order.
 func (v View) Keys(prefix string) iter.Seq[event.Entry] { return kv.Scan(v.rows, prefix, "") }
 
+// KeysAfter yields the entries behind a key, in key order; behind "" are all of them.
+func (v View) KeysAfter(after string) iter.Seq[event.Entry] {
+	if after != "" {
+		after += "\x00"
+	}
+	return kv.Scan(v.rows, "", after)
+}
+
 // KeyRevisions yields the keys that start with prefix and the revision of each, in key order.
 func (v View) KeyRevisions(prefix string) iter.Seq2[string, event.Revision] {
 	return kv.Revisions(v.rows, prefix)

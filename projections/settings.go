@@ -1,6 +1,8 @@
 package projections
 
 import (
+	"iter"
+
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
 	"github.com/rollcall/rollcall/projections/kv"
@@ -9,6 +11,18 @@ import (
 
 // Counted is what makes up a namespace's usage.
 var Counted = kv.Counted
+
+// Life is where the namespace's own ledger stands.
+func (v View) Life() event.Life { return namespaces.Life(v.rows) }
+
+// Gone gives a namespace that was deleted and not made again; only _system's view knows any.
+func (v View) Gone(namespace string) (event.Gone, bool) { return namespaces.Gone(v.rows, namespace) }
+
+// AllGone yields the namespaces that were deleted and not made again, in name order; only _system's view knows any.
+func (v View) AllGone() iter.Seq[event.Gone] { return namespaces.AllGone(v.rows) }
+
+// Life is where a namespace's own ledger stands, given its rows.
+func Life(r store.Reader) event.Life { return namespaces.Life(r) }
 
 // Settings are what the namespace keeps to.
 func (v View) Settings() event.Settings { return namespaces.Settings(v.rows) }

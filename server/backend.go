@@ -43,9 +43,12 @@ func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request
 	if err != nil {
 		return commands.Answer{}, err
 	}
+	if c, ok := r.Command.(commands.DeleteNamespace); ok && namespace == event.System {
+		return s.deleteNamespace(ctx, c, r)
+	}
 	answer, err := s.submit(ctx, group, namespace, r)
 	if err == nil {
-		err = s.carryOut(ctx, r.Command, answer)
+		err = s.carryOut(ctx, r.Command)
 	}
 	if err == nil && changesNames(r.Command) {
 		s.awaitNames(ctx, namespace, answer.Revision)
@@ -55,23 +58,15 @@ func (s *Server) Submit(ctx context.Context, namespace string, r gateway.Request
 
 // carryOut does in a namespace's own ledger what was decided in _system's, before the answer goes out: whoever has it may
 // use the namespace, within the quotas that were asked for.
-func (s *Server) carryOut(ctx context.Context, c commands.Command, a commands.Answer) error {
+func (s *Server) carryOut(ctx context.Context, c commands.Command) error {
 	switch c := c.(type) {
 	case commands.CreateNamespace:
-		return s.openNamespace(ctx, event.Namespace{Name: c.Namespace, Group: a.Results[0].Group, Revision: a.Revision})
+		return s.begin(ctx, c.Namespace, c.From)
 	case commands.ConfigureNamespace:
-		var n event.Namespace
-		err := s.stale(event.System, func(v gateway.View) error {
-			n, _ = v.Namespace(c.Namespace) // what was decided was applied here, or there would be no answer
-			return nil
-		})
-		if err == nil {
-			err = s.openNamespace(ctx, n)
-		}
-		if err != nil {
+		if err := s.begin(ctx, c.Namespace, c.From); err != nil || c.TTL == nil || *c.TTL == 0 {
 			return err
 		}
-		return s.applySettings(ctx, n)
+		return s.renewNamespace(ctx, c.Namespace)
 	}
 	return nil
 }
@@ -85,7 +80,7 @@ func (s *Server) prepare(ctx context.Context, namespace string, r gateway.Reques
 	if rejection := commands.Validate(r.Command); rejection != nil {
 		return 0, r, rejection
 	}
-	if r.Command, err = s.guard(r.Command); err != nil {
+	if r.Command, err = s.guard(ctx, r.Command); err != nil {
 		return 0, r, err
 	}
 	return group, r, s.checkVersion(r)
@@ -127,9 +122,16 @@ func (s *Server) View(ctx context.Context, namespace string, o gateway.ReadOptio
 	v := gateway.View{Staleness: staleness}
 	at := func(db *store.DB, l store.Ledger) (event.Revision, error) {
 		v.Usage = usageOf(l.Head.Live)
-		return choose(db, l, o)
+		revision, err := choose(db, l, o)
+		if err == nil && revision < l.Head.Revision { // the past of what is gone now is not there either
+			err = present(db, l)
+		}
+		return revision, err
 	}
 	err = s.log.View(group, namespace, at, func(rows store.Reader, revision event.Revision) error {
+		if err := unseen(namespace, projections.Life(rows).Phase); err != nil {
+			return err
+		}
 		v.View = projections.NewView(rows, revision)
 		return fn(v)
 	})
@@ -225,7 +227,12 @@ func (s *Server) History(ctx context.Context, namespace string, o gateway.ReadOp
 	}
 	h := gateway.History{Staleness: staleness}
 	// The ledger goes further back than the states that are kept.
-	h.Head, err = s.log.Find(group, namespace, func(db *store.DB, l store.Ledger) (event.Revision, error) { return choose(db, l, o) })
+	h.Head, err = s.log.Find(group, namespace, func(db *store.DB, l store.Ledger) (event.Revision, error) {
+		if err := present(db, l); err != nil {
+			return 0, err
+		}
+		return choose(db, l, o)
+	})
 	if err != nil {
 		return h, outside(err)
 	}
@@ -244,24 +251,68 @@ func (s *Server) Follow(namespace string, from event.Revision) (gateway.Follower
 	if err != nil {
 		return nil, outside(err)
 	}
-	return follower{f}, nil
+	if life, _ := s.life(group, namespace); life.Phase.Ended() {
+		return nil, gateway.UnknownNamespaceError{Namespace: namespace}
+	}
+	return &follower{Follower: f, server: s, group: group, namespace: namespace}, nil
 }
 
-// follower gives a log's follower the errors that doors know.
-type follower struct{ *log.Follower }
+// follower gives a log's follower the errors that doors know. Behind the event that ends the namespace comes nothing: how
+// its ledger is emptied concerns nobody.
+type follower struct {
+	*log.Follower
+	server    *Server
+	group     uint64
+	namespace string
+	rest      []event.Event // behind the end, for the case that it was not the last one
+	ended     bool          // the event that was given last ends the namespace
+}
 
-func (f follower) Next(ctx context.Context) ([]event.Event, error) {
+func (f *follower) Next(ctx context.Context) ([]event.Event, error) {
+	if events, err := f.behindEnd(); err != nil || events != nil {
+		return events, err
+	}
 	events, err := f.Follower.Next(ctx)
-	return starve(events), outside(err)
+	return f.untilEnd(starve(events)), outside(err)
 }
 
-func (f follower) TryNext() ([]event.Event, error) {
+func (f *follower) TryNext() ([]event.Event, error) {
+	if events, err := f.behindEnd(); err != nil || events != nil {
+		return events, err
+	}
 	events, err := f.Follower.TryNext()
-	return distort(events), outside(breakOff(f.Follower, err))
+	return f.untilEnd(distort(events)), outside(breakOff(f.Follower, err))
+}
+
+// untilEnd gives the events up to one that ends the namespace, and keeps the others.
+func (f *follower) untilEnd(events []event.Event) []event.Event {
+	for i := range events {
+		if endsLife(events[i]) {
+			f.ended, f.rest = true, events[i+1:]
+			return events[:i+1]
+		}
+	}
+	return events
+}
+
+// behindEnd goes on behind the end of a namespace that was made again since.
+func (f *follower) behindEnd() ([]event.Event, error) {
+	if f.ended {
+		if life, _ := f.server.life(f.group, f.namespace); life.Phase.Ended() {
+			return nil, gateway.UnknownNamespaceError{Namespace: f.namespace}
+		}
+		f.ended = false
+	}
+	if len(f.rest) == 0 {
+		return nil, nil
+	}
+	events := f.rest
+	f.rest = nil
+	return f.untilEnd(events), nil
 }
 
 // Close implements gateway.Follower; a log's follower holds nothing.
-func (follower) Close() {}
+func (*follower) Close() {}
 
 // outside gives a log's conditions the names that doors know. Everything else stays a fault.
 func outside(err error) error {

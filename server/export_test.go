@@ -7,6 +7,7 @@ import (
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/projections"
 )
 
 // WithGrace has states be kept for at least so long.
@@ -39,4 +40,29 @@ func (s *Server) RetainNow(ctx context.Context, namespace string) error {
 		return err
 	}
 	return s.retain(ctx, group, namespace)
+}
+
+// SubmitAndDie writes one command into one ledger, as a server does that dies right after; there is nobody who carries it
+// out but the leader.
+func (s *Server) SubmitAndDie(ctx context.Context, ledger string, c commands.Command) (commands.Answer, error) {
+	group := uint64(systemGroup)
+	if n, ok := s.placed(ledger); ok {
+		group = n.Group
+	}
+	return s.submit(ctx, group, ledger, gateway.Request{Command: c, Actor: "ada", Reason: "a test"})
+}
+
+// Placed gives a namespace as _system's ledger places it.
+func (s *Server) Placed(namespace string) (event.Namespace, bool) { return s.placed(namespace) }
+
+// InLedger gives how many keys a ledger holds, and where it stands, whether its namespace is seen or not.
+func (s *Server) InLedger(group uint64, namespace string) (life event.Life, head event.Revision, keys int) {
+	_ = s.peek(group, namespace, func(v projections.View) error {
+		life, head = v.Life(), v.Head()
+		for range v.KeyRevisions("") {
+			keys++
+		}
+		return nil
+	})
+	return life, head, keys
 }

@@ -104,7 +104,7 @@ func (s *Server) joinable() error {
 
 // guard looks at a command with what only a running server knows: who is alive. It gives the command as it is to be
 // decided, or refuses it.
-func (s *Server) guard(c commands.Command) (commands.Command, error) {
+func (s *Server) guard(ctx context.Context, c commands.Command) (commands.Command, error) {
 	switch c := c.(type) {
 	case commands.AddMember:
 		if err := s.joinable(); err != nil {
@@ -114,6 +114,14 @@ func (s *Server) guard(c commands.Command) (commands.Command, error) {
 		return c, nil
 	case commands.RemoveMember:
 		return c, s.keepsQuorum(c.Name)
+	case commands.CreateNamespace:
+		from, err := s.mayBegin(ctx, commands.ConfigureNamespace{Namespace: c.Namespace, From: c.From})
+		c.FromRevision = from
+		return c, err
+	case commands.ConfigureNamespace:
+		from, err := s.mayBegin(ctx, c)
+		c.FromRevision = from
+		return c, err
 	}
 	return c, nil
 }

@@ -41,6 +41,12 @@ func (p *placement) set(namespace string, group uint64) {
 	p.groups[namespace] = group
 }
 
+func (p *placement) forget(namespace string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.groups, namespace)
+}
+
 func (p *placement) names() []string {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -94,7 +100,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 		return nil
 	})
 	for _, n := range namespaces {
-		err = errors.Join(err, s.openNamespace(ctx, n))
+		if opened := s.openNamespace(ctx, n); !isUnseen(opened) { // what has ended, or is to be filled, is seen to later
+			err = errors.Join(err, opened)
+		}
 	}
 	if err == nil {
 		s.wg.Go(func() { s.followSystem(s.following, shown+1) })
@@ -144,7 +152,7 @@ func (s *Server) adopt(ctx context.Context) (bool, error) {
 		if head, err := s.log.Head(n.Group, n.Name); err != nil || head.Revision == 0 {
 			continue // it was placed and not opened yet: that takes a quorum
 		}
-		if err := s.admit(n.Name, n.Group); err != nil {
+		if err := s.admitKnown(n); err != nil && !isUnseen(err) {
 			return false, err
 		}
 	}
@@ -183,14 +191,23 @@ func (s *Server) learnCluster(ctx context.Context) error {
 
 // openNamespace opens a namespace's ledger on the group that hosts it, and has its views follow it.
 func (s *Server) openNamespace(ctx context.Context, n event.Namespace) error {
-	if head, err := s.log.Head(n.Group, n.Name); err == nil && head.Revision > 0 {
+	if life, open := s.life(n.Group, n.Name); open && !toOpen(n, life) {
 		return s.admit(n.Name, n.Group) // somebody opened it before
 	}
 	_, err := s.submit(ctx, n.Group, n.Name, gateway.Request{Command: commands.OpenNamespace{
 		Namespace: n.Name, Cluster: s.cluster, Placed: n.Revision, Skip: s.skipped,
+		From: n.From, FromRevision: n.FromRevision, Again: n.Previous > 0,
 	}})
 	if err != nil {
 		return err
+	}
+	return s.admit(n.Name, n.Group)
+}
+
+// admitKnown admits a namespace whose ledger is there.
+func (s *Server) admitKnown(n event.Namespace) error {
+	if life, _ := s.life(n.Group, n.Name); toOpen(n, life) {
+		return gateway.UnknownNamespaceError{Namespace: n.Name} // it was made again, and that takes a quorum
 	}
 	return s.admit(n.Name, n.Group)
 }
@@ -240,7 +257,14 @@ func (s *Server) followSystem(ctx context.Context, from event.Revision) {
 		for _, e := range events {
 			switch b := e.Body.(type) {
 			case event.NamespaceCreated:
-				s.openUntilDone(ctx, event.Namespace{Name: b.Namespace, Group: b.Group, Revision: e.Commit})
+				if n, ok := s.placed(b.Namespace); ok && n.Revision == e.Commit { // it may be gone, or come anew, by now
+					s.openUntilDone(ctx, n)
+				}
+			case event.NamespaceDeleted:
+				if _, ok := s.placed(b.Namespace); !ok {
+					s.release(b.Namespace)
+				}
+				s.wakeLives()
 			case event.ClusterVersion, event.MemberVersion, event.MemberRemoved:
 				s.followVersion(ctx)
 			}
@@ -253,7 +277,7 @@ func (s *Server) openUntilDone(ctx context.Context, n event.Namespace) {
 		attempt, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
 		err := s.openNamespace(attempt, n)
 		cancel()
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || isUnseen(err) {
 			return
 		}
 		s.config.Logger.Warn("cannot open a namespace yet", "namespace", n.Name, "group", n.Group, "error", err)

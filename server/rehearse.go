@@ -19,6 +19,11 @@ func (s *Server) Rehearse(ctx context.Context, namespace string, r gateway.Reque
 	if err != nil {
 		return out, err
 	}
+	if c, ok := r.Command.(commands.DeleteNamespace); ok && namespace == event.System {
+		if r.Command, err = s.rehearseDelete(ctx, c); err != nil {
+			return out, err
+		}
+	}
 	// What does not survive its encoding would be refused so by apply too.
 	order, err := commands.Decode(commands.Order{Version: s.version.Load(), Key: r.Key, Command: r.Command}.Encode())
 	if err != nil {

@@ -126,7 +126,7 @@ func (s *Server) applySettings(ctx context.Context, n event.Namespace) error {
 	if err != nil || wish.Configured == 0 {
 		return err
 	}
-	err = s.stale(n.Name, func(v gateway.View) error {
+	err = s.peek(n.Group, n.Name, func(v projections.View) error {
 		holds = v.Settings()
 		return nil
 	})
@@ -134,7 +134,7 @@ func (s *Server) applySettings(ctx context.Context, n event.Namespace) error {
 		return err
 	}
 	_, err = s.submit(ctx, n.Group, n.Name, gateway.Request{Command: commands.ApplySettings{
-		Namespace: n.Name, Keys: wish.Keys, Bytes: wish.Bytes, Age: wish.Age, Revisions: wish.Revisions, Configured: wish.Configured,
+		Namespace: n.Name, Keys: wish.Keys, Bytes: wish.Bytes, Age: wish.Age, Revisions: wish.Revisions, TTL: wish.TTL, Configured: wish.Configured,
 	}})
 	return err
 }

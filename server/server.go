@@ -66,7 +66,9 @@ type Server struct {
 
 	writing  sync.Mutex // held while the identity is written; before mu
 	mu       sync.Mutex
-	admitted map[string]bool // namespaces whose views follow their ledger
+	admitted map[string]*admission // namespaces whose views follow their ledger
+
+	lives chan struct{} // capacity 1: a namespace has begun or ended
 
 	caughtUpOnce bool // of the goroutine that starts the server
 }
@@ -85,7 +87,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	}
 	s := &Server{
 		config: c, lock: lock, placement: newPlacement(), names: names.New(),
-		failed: make(chan error, 1), admitted: map[string]bool{},
+		failed: make(chan error, 1), admitted: map[string]*admission{}, lives: make(chan struct{}, 1),
 	}
 	s.version.Store(commands.VersionFirst)
 	s.metrics, s.compares = newMetrics(s), newComparer(s)
@@ -137,6 +139,7 @@ func (s *Server) start(ctx context.Context) error {
 	s.ready.Store(true)
 	s.wg.Go(func() { s.compares.run(s.following) })
 	s.wg.Go(func() { s.keepRetention(s.following) })
+	s.wg.Go(func() { s.keepLives(s.following) })
 	return nil
 }
 

@@ -13,54 +13,121 @@ import (
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/dns"
 	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/log"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
 	"github.com/rollcall/rollcall/projections"
 	"github.com/rollcall/rollcall/projections/names"
 )
 
-// admit makes a namespace known to the doors, and has the views that live in memory follow its ledger. Doing it
-// again changes nothing.
+// admission is a namespace whose ledger is followed: while that is open, the doors know it and DNS shows it.
+type admission struct {
+	namespace string
+	group     uint64
+	stop      context.CancelFunc // ends the following; nil before it begins
+
+	mu    sync.Mutex // guards what follows, and is held while DNS is told of the namespace
+	shown bool
+	life  event.Life // while it is shown: the one that is
+	over  bool       // nobody follows it any more
+}
+
+// admit has the views that live in memory follow a namespace's ledger, and makes it known to the doors. Where it is not
+// to be seen it says why, and shows it as soon as it is. Doing it again changes nothing.
 func (s *Server) admit(namespace string, group uint64) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.admitted[namespace] {
-		return nil
+	a := s.admitted[namespace]
+	if a == nil {
+		a = &admission{namespace: namespace, group: group}
+		s.admitted[namespace] = a
 	}
-	s.names.AddNamespace(namespace)
-	f, err := s.loadNames(namespace, group)
+	s.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return gateway.UnknownNamespaceError{Namespace: namespace} // it is just being let go
+	}
+	life, at, err := s.refresh(a)
+	if err == nil && a.stop == nil && !life.Phase.Ended() {
+		err = s.startFollowing(a, at+1)
+	}
+	if err != nil || life.Phase.Ended() && a.stop == nil {
+		s.letGo(a)
+	}
 	if err != nil {
 		return err
 	}
-	s.placement.set(namespace, group)
-	s.admitted[namespace] = true
-	s.wg.Go(func() {
-		defer f.Close()
-		s.followNames(namespace, f)
-	})
+	return unseen(namespace, life.Phase)
+}
+
+// startFollowing follows the ledger of a namespace from a revision on. a.mu is held.
+func (s *Server) startFollowing(a *admission, from event.Revision) error {
+	f, err := s.log.Follow(a.group, a.namespace, from)
+	if err != nil {
+		return err
+	}
+	var ctx context.Context
+	ctx, a.stop = context.WithCancel(s.following)
+	s.wg.Go(func() { s.followNames(ctx, a, f) })
 	return nil
 }
 
-// loadNames fills the DNS view of a namespace from the registry's rows, so that a start costs what is registered now
-// and not what ever happened, and gives a follower of what comes after.
-func (s *Server) loadNames(namespace string, group uint64) (gateway.Follower, error) {
-	var shown event.Revision
-	err := s.log.View(group, namespace, nil, func(rows store.Reader, revision event.Revision) error {
-		shown = revision
+// release follows a namespace's ledger no longer: _system's says that there is no such namespace.
+func (s *Server) release(namespace string) {
+	s.mu.Lock()
+	a := s.admitted[namespace]
+	s.mu.Unlock()
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.hide(a)
+	s.letGo(a)
+}
+
+// letGo ends an admission. a.mu is held.
+func (s *Server) letGo(a *admission) {
+	a.over = true
+	if a.stop != nil {
+		a.stop()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.admitted[a.namespace] == a {
+		delete(s.admitted, a.namespace)
+	}
+}
+
+// refresh shows a namespace as this server has it, or hides it where it is not to be seen. It gives where its ledger
+// stands, and as of which revision. a.mu is held.
+//
+// DNS is filled from the registry's rows, so that a start costs what is registered now and not what ever happened.
+func (s *Server) refresh(a *admission) (life event.Life, at event.Revision, err error) {
+	err = s.log.View(a.group, a.namespace, nil, func(rows store.Reader, revision event.Revision) error {
+		life, at = projections.Life(rows), revision
+		if life.Phase != event.Open || a.shown && a.life == life {
+			return nil
+		}
+		if a.shown {
+			s.hide(a) // it was made anew meanwhile
+		}
+		s.names.AddNamespace(a.namespace)
 		v := projections.NewView(rows, revision)
-		s.names.Load(namespace, revision, names.State{
+		s.names.Load(a.namespace, revision, names.State{
 			Instances: registrations(v, ""), Nodes: v.Nodes(), Services: v.AllServiceSettings(),
 		})
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+	case life.Phase == event.Open:
+		a.shown, a.life = true, life
+		s.placement.set(a.namespace, a.group)
+	default:
+		s.hide(a)
 	}
-	f, err := s.log.Follow(group, namespace, shown+1)
-	if err != nil {
-		return nil, err
-	}
-	return follower{f}, nil
+	return life, at, err
 }
 
 // registrations are the instances of a service, or with none of all, as the DNS view takes them.
@@ -118,19 +185,53 @@ func pastState(v gateway.View, p dns.Past) (state names.State) {
 	return names.State{Instances: slices.Values(instances), Nodes: maps.Values(nodes), Services: maps.All(settings)}
 }
 
-// followNames keeps the DNS view of a namespace up with its ledger, until the server stops.
-func (s *Server) followNames(namespace string, f gateway.Follower) {
+// hide has neither the doors nor DNS know a namespace any more. a.mu is held.
+func (s *Server) hide(a *admission) {
+	if a.shown {
+		a.shown = false
+		s.placement.forget(a.namespace)
+		s.names.DropNamespace(a.namespace)
+	}
+}
+
+// followNames keeps the DNS view of a namespace up with its ledger, until the server stops or the namespace is let go.
+func (s *Server) followNames(ctx context.Context, a *admission, f *log.Follower) {
 	for {
-		events, err := f.Next(s.following)
+		events, err := f.Next(ctx)
 		if err != nil {
-			if s.following.Err() == nil && !errors.Is(err, gateway.ErrClosed) {
-				s.fail(fmt.Errorf("follow namespace %q for DNS: %w", namespace, err))
+			if err = outside(err); ctx.Err() == nil && !errors.Is(err, gateway.ErrClosed) {
+				s.fail(fmt.Errorf("follow namespace %q for DNS: %w", a.namespace, err))
 			}
 			return
 		}
-		s.names.Apply(namespace, events)
-		s.arrivals.arrived(namespace)
+		if err := s.showEvents(a, starve(events)); err != nil {
+			if !errors.Is(outside(err), gateway.ErrClosed) {
+				s.fail(fmt.Errorf("show namespace %q: %w", a.namespace, err))
+			}
+			return
+		}
+		s.arrivals.arrived(a.namespace)
 	}
+}
+
+// showEvents shows what has happened in a namespace. Where that began or ended it, it is shown as it is by now: the events
+// may be of one that was deleted, and made again since.
+func (s *Server) showEvents(a *admission, events []event.Event) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return nil
+	}
+	if slices.ContainsFunc(events, changesLife) {
+		if _, _, err := s.refresh(a); err != nil {
+			return err
+		}
+		s.wakeLives()
+	}
+	if a.shown {
+		s.names.Apply(a.namespace, events)
+	}
+	return nil
 }
 
 // arrivals lets whoever has registered something wait until DNS shows it.
@@ -202,11 +303,17 @@ func (s *Server) awaitViews(ctx context.Context) error {
 			continue // it has no services
 		}
 		head, err := s.Head(namespace)
+		if _, gone := errors.AsType[gateway.UnknownNamespaceError](err); gone {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		view := s.names.Namespace([]byte(namespace))
-		for view != nil && view.Revision() < head {
+		for {
+			view := s.names.Namespace([]byte(namespace)) // a namespace may go, or be made anew, meanwhile
+			if view == nil || view.Revision() >= head {
+				break
+			}
 			select {
 			case <-time.After(time.Millisecond):
 			case err := <-s.failed:

@@ -46,6 +46,9 @@ type timer struct {
 	index  int       // in the queue; -1 outside
 }
 
+// whole is the lease of the namespace itself.
+var whole = gateway.Lease{Namespace: true}
+
 // errTermOver says that what was waited for will not come in this term.
 var errTermOver = errors.New("the timekeeper's term is over")
 
@@ -116,6 +119,9 @@ func (l *ledger) begin(ctx context.Context) error {
 		for s := range v.Sessions("") {
 			lease := gateway.Lease{Session: s.ID}
 			timers[lease] = &timer{lease: lease, revision: s.Revision, ttl: time.Duration(s.TTL), index: -1}
+		}
+		if s := v.Settings(); s.TTL > 0 {
+			timers[whole] = &timer{lease: whole, revision: s.Configured, ttl: time.Duration(s.TTL), index: -1}
 		}
 		for k := range v.Leases() {
 			lease := gateway.Lease{Key: k.Key}
@@ -192,6 +198,18 @@ func (l *ledger) apply(e *event.Event) {
 	switch b := e.Body.(type) {
 	case event.TimekeeperClaimed:
 		l.claimed = e.Commit
+	case event.NamespaceConfigured:
+		if b.Configured == 0 {
+			return // it is _system's ledger, where others are spoken of
+		}
+		if b.TTL > 0 {
+			l.set(whole, b.Configured, b.TTL)
+		} else {
+			l.drop(whole)
+		}
+	case event.NamespaceClosed, event.NamespaceExpired:
+		clear(l.timers) // nothing in it ends any more: all of it has
+		l.queue = nil
 	case event.SessionCreated:
 		l.set(gateway.Lease{Session: b.ID}, e.Commit, b.TTL)
 	case event.SessionEnded:
@@ -333,7 +351,7 @@ func (l *ledger) propose(ctx context.Context, due []*timer) error {
 		c := commands.Expire{Leases: make([]commands.Lease, len(due))}
 		for i, t := range due {
 			at := t.lease
-			c.Leases[i] = commands.Lease{Session: at.Session, Key: at.Key, Service: at.Service, ID: at.ID, Check: at.Check}
+			c.Leases[i] = commands.Lease{Session: at.Session, Key: at.Key, Service: at.Service, ID: at.ID, Check: at.Check, Namespace: at.Namespace}
 			if at.Session == "" {
 				c.Leases[i].Revision = t.revision
 			}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"time"
 
@@ -15,13 +16,15 @@ func namespaceOperations() []operation {
 		id: "namespaces.put", method: http.MethodPut, path: "/v1/_system/namespaces/{name}", group: "namespaces", write: true,
 		summary: "Make or configure a namespace",
 		about: "It may be used as soon as the answer is there. What the body says of quotas and retention holds from then on; what it leaves out stays as it is, and zero takes a bound away. " +
-			"Asking for what is there changes nothing and is no event.",
+			"Asking for what is there changes nothing and is no event. With a `ttl` the namespace disappears, with everything in it and in one commit, when nobody has " +
+			"made such a request for so long. One that is made `from` another begins with that one's keys, as they are at one moment, but for those that end with a " +
+			"lease; nobody sees it before they are all there. While one of that name is being deleted it is refused.",
 		body: optional(jsonBody[placement]("Where to place it, and what it is to keep to")),
 		answers: []answer{
 			{status: 200, about: "It existed already", headers: []string{"ETag"}, as: asJSON[placed]()},
 			{status: 201, about: "It is new", headers: []string{"ETag"}, as: asJSON[placed]()},
 		},
-		refusals: []commands.Code{commands.CodeInvalidNamespace, commands.CodeConditionFailed, gateway.CodeInvalidJSON, gateway.CodeUnknownField, commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody},
+		refusals: []commands.Code{commands.CodeInvalidNamespace, commands.CodeInvalidTTL, commands.CodeNamespaceEnding, commands.CodeNamespaceFilling, commands.CodeConditionFailed, gateway.CodeInvalidJSON, gateway.CodeUnknownField, commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody},
 		handle:   putNamespace,
 	}, {
 		id: "namespaces.get", method: http.MethodGet, path: "/v1/_system/namespaces/{name}", group: "namespaces",
@@ -29,6 +32,14 @@ func namespaceOperations() []operation {
 		about:   "With what it holds and from where on its past can be read, as they are now.",
 		answers: []answer{{status: 200, about: "The namespace", headers: []string{"ETag"}, as: asJSON[namespaceDetail]()}},
 		handle:  getNamespace,
+	}, {
+		id: "namespaces.delete", method: http.MethodDelete, path: "/v1/_system/namespaces/{name}", group: "namespaces", write: true,
+		summary: "Delete a namespace",
+		about: "When the answer is there, no server shows or takes anything of it any more. Its ledger stays where it is: if a namespace of that name is made again, " +
+			"which is refused for a moment, it begins empty and goes on with the next revision.",
+		answers:  []answer{{status: 200, about: "It is deleted", headers: []string{"ETag"}, as: asJSON[written]()}},
+		refusals: []commands.Code{commands.CodeInvalidNamespace, commands.CodeNamespaceEnding},
+		handle:   deleteNamespace,
 	}, {
 		id: "namespaces.list", method: http.MethodGet, path: "/v1/_system/namespaces", group: "namespaces",
 		summary: "List the namespaces",
@@ -42,6 +53,8 @@ type placement struct {
 	Group     uint64         `json:"group,omitempty" doc:"The Raft group that is to host it; the one that hosts the fewest where it is left out"`
 	Quotas    *wantedQuotas  `json:"quotas,omitempty" doc:"How much it may hold"`
 	Retention *wantedHistory `json:"retention,omitempty" doc:"How much of its past can be read; the ledger stays. With both, what either keeps"`
+	TTL       *string        `json:"ttl,omitempty" doc:"It disappears when this was not asked for again for so long, such as 30s; 0 or none for good. From 1s to 720h"`
+	From      string         `json:"from,omitempty" doc:"A namespace whose configuration it is to begin with; one that exists must have been made from it"`
 }
 
 type wantedQuotas struct {
@@ -58,6 +71,7 @@ type wantedHistory struct {
 type placed struct {
 	Revision event.Revision `json:"revision" doc:"The commit in _system's ledger that placed it"`
 	Group    uint64         `json:"group" doc:"The Raft group that hosts it"`
+	TTL      string         `json:"ttl,omitempty" doc:"For how long it stays from now on, where that was asked for"`
 }
 
 // namespace is a namespace.
@@ -70,13 +84,19 @@ type namespace struct {
 	Quotas     *gateway.Quotas    `json:"quotas,omitempty" doc:"How much it may hold"`
 	Retention  *gateway.Retention `json:"retention,omitempty" doc:"How much of its past can be read"`
 	Configured event.Revision     `json:"configured,omitempty" doc:"The commit in _system's ledger that last configured it"`
+	TTL        string             `json:"ttl,omitempty" doc:"It disappears when nobody renews it for so long"`
+	// What it was made from.
+	From         string         `json:"from,omitempty" doc:"The namespace whose configuration it began with"`
+	FromRevision event.Revision `json:"from_revision,omitempty" doc:"The revision of that namespace's ledger that it was taken from"`
 }
 
 func newNamespace(v gateway.View, n event.Namespace) namespace {
-	out := namespace{Name: n.Name, Group: n.Group, Revision: n.Revision, Time: gateway.FormatTime(n.Time)}
+	out := namespace{
+		Name: n.Name, Group: n.Group, Revision: n.Revision, Time: gateway.FormatTime(n.Time), From: n.From, FromRevision: n.FromRevision,
+	}
 	if wish, ok := v.Wish(n.Name); ok {
 		quotas, retention := gateway.NewSettings(wish)
-		out.Configured = wish.Configured
+		out.Configured, out.TTL = wish.Configured, gateway.FormatTTL(wish.TTL)
 		if quotas != (gateway.Quotas{}) {
 			out.Quotas = &quotas
 		}
@@ -96,6 +116,11 @@ type namespaceDetail struct {
 	Quotas     *gateway.Quotas    `json:"quotas,omitempty" doc:"How much it may hold"`
 	Retention  *gateway.Retention `json:"retention,omitempty" doc:"How much of its past can be read"`
 	Configured event.Revision     `json:"configured,omitempty" doc:"The commit in _system's ledger that last configured it"`
+
+	TTL          string         `json:"ttl,omitempty" doc:"It disappears when nobody renews it for so long"`
+	Expires      string         `json:"expires,omitempty" format:"date-time" doc:"When that is, if nobody renews it; missing where the past is read, and where the server that keeps the time cannot be asked"`
+	From         string         `json:"from,omitempty" doc:"The namespace whose configuration it began with"`
+	FromRevision event.Revision `json:"from_revision,omitempty" doc:"The revision of that namespace's ledger that it was taken from"`
 
 	Usage    usage          `json:"usage" doc:"What it holds now"`
 	KeptFrom event.Revision `json:"kept_from,omitempty" doc:"The oldest revision whose state is kept; left out where that is all"`
@@ -134,15 +159,34 @@ func putNamespace(c *call) error {
 		return err
 	}
 	c.committed(answer.Revision)
-	return c.json(madeOr(answer), placed{answer.Revision, answer.Results[0].Group})
+	out := placed{Revision: answer.Revision, Group: answer.Results[0].Group}
+	if configured, ok := command.(commands.ConfigureNamespace); ok && configured.TTL != nil {
+		out.TTL = gateway.FormatTTL(*configured.TTL)
+	}
+	return c.json(madeOr(answer), out)
+}
+
+func deleteNamespace(c *call) error {
+	answer, err := c.submit(event.System, commands.DeleteNamespace{Namespace: c.param("name")})
+	if err != nil {
+		return err
+	}
+	return c.written(http.StatusOK, answer.Revision)
 }
 
 // command is what was asked for. Who asks for no settings asks for nothing that an older server would not know.
 func (p placement) command(name string) (commands.Command, error) {
-	if p.Quotas == nil && p.Retention == nil {
-		return commands.CreateNamespace{Namespace: name, Group: p.Group}, nil
+	if p.Quotas == nil && p.Retention == nil && p.TTL == nil {
+		return commands.CreateNamespace{Namespace: name, Group: p.Group, From: p.From}, nil
 	}
-	configure := commands.ConfigureNamespace{Namespace: name, Group: p.Group}
+	configure := commands.ConfigureNamespace{Namespace: name, Group: p.Group, From: p.From}
+	if p.TTL != nil {
+		ttl, err := parseLifetime(*p.TTL)
+		if err != nil {
+			return nil, err
+		}
+		configure.TTL = &ttl
+	}
 	if q := p.Quotas; q != nil {
 		configure.Keys, configure.Bytes = q.Keys, q.Bytes
 	}
@@ -157,6 +201,18 @@ func (p placement) command(name string) (commands.Command, error) {
 		}
 	}
 	return configure, nil
+}
+
+// parseLifetime reads the TTL of a namespace; zero is none.
+func parseLifetime(s string) (event.Time, error) {
+	if s == "none" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, gateway.NewProblem(commands.CodeInvalidTTL, "a TTL of %.40q: a length of time such as 30s or 1h, or none", s)
+	}
+	return event.Time(d), nil
 }
 
 func parseAge(s string) (event.Time, error) {
@@ -182,6 +238,7 @@ func getNamespace(c *call) error {
 		out = namespaceDetail{
 			Name: n.Name, Group: n.Group, Revision: n.Revision, Time: n.Time,
 			Quotas: n.Quotas, Retention: n.Retention, Configured: n.Configured,
+			TTL: n.TTL, From: n.From, FromRevision: n.FromRevision,
 		}
 		return nil
 	})
@@ -201,8 +258,24 @@ func getNamespace(c *call) error {
 	if err != nil {
 		return err
 	}
+	if out.TTL != "" && c.query["at"] == nil {
+		out.Expires = c.expires(name)
+	}
 	c.set("Etag", etagOf(max(out.Revision, out.Configured)))
 	return c.json(http.StatusOK, out)
+}
+
+// expires is when a namespace is to disappear if nobody renews it, as far as whoever keeps the time can be asked.
+func (c *call) expires(name string) string {
+	ctx, cancel := context.WithTimeout(c.ctx, expiriesPatience)
+	defer cancel()
+	lease := gateway.Lease{Namespace: true}
+	left, err := c.api.Backend.Left(ctx, name, []gateway.Lease{lease})
+	d, ok := left[lease]
+	if err != nil || !ok {
+		return ""
+	}
+	return gateway.FormatTime(event.Time(c.api.Now().Add(d).UnixNano()))
 }
 
 func listNamespaces(c *call) error {

@@ -55,6 +55,8 @@ func TestScripts(t *testing.T) {
 				return ""
 			case "trim":
 				return s.trim(t, d)
+			case "lapse":
+				return s.lapse(t, d)
 			case "commands":
 				before := s.decided
 				s.decided = s.backend.Submitted()
@@ -72,6 +74,28 @@ func (s *script) trim(t *testing.T, d *datadriven.TestData) string {
 	var to uint64
 	d.ScanArgs(t, "to", &to)
 	_, err := s.backend.Submit(t.Context(), d.CmdArgs[0].Key, gateway.Request{Command: commands.TrimHistory{To: event.Revision(to)}})
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	return ""
+}
+
+// lapse has a namespace's TTL pass, as its group's leader finds it.
+func (s *script) lapse(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
+	name := d.CmdArgs[0].Key
+	claim, err := s.backend.Submit(t.Context(), name, gateway.Request{Command: commands.ClaimTimekeeper{Server: "a"}})
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	expire := commands.Expire{Epoch: claim.Revision}
+	err = s.backend.View(t.Context(), name, gateway.ReadOptions{}, func(v gateway.View) error {
+		expire.Leases = []commands.Lease{{Namespace: true, Revision: v.Settings().Configured}}
+		return nil
+	})
+	if err == nil {
+		_, err = s.backend.Submit(t.Context(), name, gateway.Request{Command: expire, Reason: "nobody renewed it in time"})
+	}
 	if err != nil {
 		return err.Error() + "\n"
 	}

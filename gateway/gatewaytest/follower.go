@@ -21,7 +21,7 @@ func (b *Backend) Follow(namespace string, from event.Revision) (gateway.Followe
 	if err != nil {
 		return nil, err
 	}
-	return &follower{backend: b, ledger: l, next: max(from, 1)}, nil
+	return &follower{backend: b, ledger: l, next: max(from, 1), namespace: namespace}, nil
 }
 
 // follower implements gateway.Follower.
@@ -30,6 +30,9 @@ type follower struct {
 	ledger  *ledger
 	next    event.Revision
 	closed  bool
+
+	namespace string
+	ended     bool // the last event that it gave ends the namespace
 }
 
 // Next implements gateway.Follower.
@@ -72,6 +75,9 @@ func (f *follower) poll() ([]event.Event, <-chan struct{}, error) {
 		return nil, nil, gateway.ErrClosed
 	default:
 	}
+	if f.ended && f.backend.life(f.namespace).Phase.Ended() {
+		return nil, nil, gateway.UnknownNamespaceError{Namespace: f.namespace}
+	}
 	all := f.ledger.events
 	if f.next > event.Revision(len(all)) {
 		return nil, f.ledger.changed, nil
@@ -80,6 +86,16 @@ func (f *follower) poll() ([]event.Event, <-chan struct{}, error) {
 	end := min(start+chunkMax, len(all))
 	for all[end-1].Revision != all[end-1].Commit { // whole commits only
 		end++
+	}
+	f.ended = false
+	for i, e := range all[start:end] {
+		switch e.Body.(type) {
+		case event.NamespaceClosed, event.NamespaceExpired: // how it is emptied concerns nobody
+			f.ended, end = true, start+i+1
+		}
+		if f.ended {
+			break
+		}
 	}
 	f.next = event.Revision(end + 1)
 	return all[start:end:end], nil, nil

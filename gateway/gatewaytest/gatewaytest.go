@@ -76,7 +76,7 @@ func (b *Backend) Cluster() string { return b.cluster }
 func (b *Backend) Namespaces() []string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return slices.Sorted(maps.Keys(b.ledgers))
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(b.ledgers)), func(name string) bool { return b.life(name).Phase.Ended() })
 }
 
 // Members implements gateway.Backend: they are those of _system's view, and all alive.
@@ -162,6 +162,8 @@ func (b *Backend) Left(ctx context.Context, namespace string, leases []gateway.L
 
 func whole(v gateway.View, lease gateway.Lease) gateway.Renewal {
 	switch {
+	case lease.Namespace:
+		return gateway.Renewal{TTL: time.Duration(v.Settings().TTL), Revision: v.Settings().Configured}
 	case lease.Session != "":
 		s, _ := v.Session(lease.Session)
 		return gateway.Renewal{TTL: time.Duration(s.TTL), Revision: s.Revision}
@@ -256,6 +258,12 @@ func (b *Backend) Rehearse(ctx context.Context, namespace string, r gateway.Requ
 		return commands.Rehearsal{}, err
 	}
 	view, at := b.situation(namespace)
+	if c, ok := r.Command.(commands.DeleteNamespace); ok {
+		if n, exists := view.Namespace(c.Namespace); exists {
+			c.Placed, c.Closed = n.Revision, b.ledgers[c.Namespace].head()+1
+			order.Command = c
+		}
+	}
 	out, rejection := commands.Rehearse(view, at, order, r.Actor, r.Reason)
 	if rejection != nil {
 		return commands.Rehearsal{}, rejection
@@ -282,39 +290,110 @@ func (b *Backend) submit(namespace string, r gateway.Request) (commands.Answer, 
 			return b.create(r)
 		case commands.ConfigureNamespace:
 			return b.configure(r, c.Namespace)
+		case commands.DeleteNamespace:
+			return b.delete(r, c)
 		}
 	}
-	return b.decide(namespace, r)
+	answer, err := b.decide(namespace, r)
+	if err == nil && b.life(namespace).Phase == event.Expired {
+		b.bury(namespace)
+	}
+	return answer, err
 }
 
 // create places a namespace and opens its ledger.
 func (b *Backend) create(r gateway.Request) (commands.Answer, error) {
+	c := r.Command.(commands.CreateNamespace)
+	if l := b.ledgers[c.From]; l != nil {
+		c.FromRevision = l.head()
+	}
+	r.Command = c
 	answer, err := b.decide(event.System, r)
 	if err != nil {
 		return answer, err
 	}
-	b.open(r.Command.(commands.CreateNamespace).Namespace, answer.Revision)
+	b.open(c.Namespace)
 	return answer, nil
 }
 
-func (b *Backend) open(name string, placed event.Revision) {
+// open opens a namespace's ledger, and fills it, unless that was done.
+func (b *Backend) open(name string) {
+	view, _ := b.situation(event.System)
+	n, ok := view.Namespace(name)
+	if !ok {
+		return
+	}
 	if b.ledgers[name] == nil {
 		b.ledgers[name] = newLedger()
-		b.mustDecide(name, commands.OpenNamespace{Namespace: name, Cluster: b.cluster, Placed: placed})
 	}
+	b.mustDecide(name, commands.OpenNamespace{
+		Namespace: name, Cluster: b.cluster, Placed: n.Revision, From: n.From, FromRevision: n.FromRevision, Again: n.Previous > 0,
+	})
+	if b.life(name).Phase == event.Filling {
+		fill := commands.FillNamespace{Namespace: name, Placed: n.Revision, Done: true}
+		for e := range projections.NewView(b.ledgers[n.From].at(n.FromRevision), n.FromRevision).Keys("") {
+			if e.TTL == 0 && e.Session == "" {
+				fill.Entries = append(fill.Entries, commands.FillEntry{Key: e.Key, Value: e.Value, ContentType: e.ContentType, Flags: e.Flags})
+			}
+		}
+		b.mustDecide(name, fill)
+	}
+}
+
+// life is where a ledger stands.
+func (b *Backend) life(name string) event.Life {
+	if b.ledgers[name] == nil {
+		return event.Life{}
+	}
+	view, _ := b.situation(name)
+	return view.Life()
+}
+
+// delete ends a namespace, and does at once what a server does by and by.
+func (b *Backend) delete(r gateway.Request, c commands.DeleteNamespace) (commands.Answer, error) {
+	view, _ := b.situation(event.System)
+	if n, ok := view.Namespace(c.Namespace); ok {
+		closed, err := b.decide(c.Namespace, gateway.Request{
+			Command: commands.CloseNamespace{Namespace: c.Namespace, Placed: n.Revision}, Actor: r.Actor, Reason: r.Reason,
+		})
+		if err != nil {
+			return closed, err
+		}
+		c.Placed, c.Closed = n.Revision, closed.Revision
+	}
+	r.Command = c
+	answer, err := b.decide(event.System, r)
+	if err == nil && b.life(c.Namespace).Phase.Ended() {
+		b.mustDecide(c.Namespace, commands.ClearNamespace{Namespace: c.Namespace})
+	}
+	return answer, err
+}
+
+// bury does what a server does behind the end of a namespace that nobody renewed.
+func (b *Backend) bury(name string) {
+	view, _ := b.situation(event.System)
+	if n, ok := view.Namespace(name); ok {
+		b.mustDecide(event.System, commands.DeleteNamespace{Namespace: name, Placed: n.Revision, Closed: b.life(name).Since, Expired: true})
+	}
+	b.mustDecide(name, commands.ClearNamespace{Namespace: name})
 }
 
 // configure also carries the settings into the namespace's ledger.
 func (b *Backend) configure(r gateway.Request, name string) (commands.Answer, error) {
+	c := r.Command.(commands.ConfigureNamespace)
+	if l := b.ledgers[c.From]; l != nil {
+		c.FromRevision = l.head()
+	}
+	r.Command = c
 	answer, err := b.decide(event.System, r)
 	if err != nil {
 		return answer, err
 	}
-	b.open(name, answer.Revision)
+	b.open(name)
 	view, _ := b.situation(event.System)
 	if wish, ok := view.Wish(name); ok {
 		b.mustDecide(name, commands.ApplySettings{
-			Namespace: name, Keys: wish.Keys, Bytes: wish.Bytes, Age: wish.Age, Revisions: wish.Revisions, Configured: wish.Configured,
+			Namespace: name, Keys: wish.Keys, Bytes: wish.Bytes, Age: wish.Age, Revisions: wish.Revisions, TTL: wish.TTL, Configured: wish.Configured,
 		})
 	}
 	return answer, nil
@@ -382,6 +461,9 @@ func (b *Backend) view(ctx context.Context, namespace string, o gateway.ReadOpti
 		return gateway.TrimmedError{Asked: revision, KeptFrom: floor, Time: l.events[floor-1].Time}
 	}
 	v := gateway.View{View: projections.NewView(l.at(revision), revision), Usage: l.usage()}
+	if r := commands.Unseen(namespace, v.Life().Phase); r != nil {
+		return r
+	}
 	if o.Stale {
 		v.Staleness = b.faults.Staleness
 	}
@@ -420,7 +502,7 @@ func (b *Backend) ledger(namespace string) (*ledger, error) {
 	default:
 	}
 	l := b.ledgers[namespace]
-	if l == nil {
+	if l == nil || b.life(namespace).Phase.Ended() {
 		return nil, gateway.UnknownNamespaceError{Namespace: namespace}
 	}
 	return l, nil

@@ -23,7 +23,8 @@ type ledgers struct {
 	changed chan struct{} // closed at every change
 	fail    error         // what every call about an event gives, when set
 	stuck   map[string]bool
-	open    int // followers not closed
+	ended   map[string]event.Revision // namespaces that are closed, and where
+	open    int                       // followers not closed
 }
 
 var errBroken = errors.New("the disk is gone")
@@ -31,7 +32,7 @@ var errBroken = errors.New("the disk is gone")
 // newLedgers has _system and default. Followers must be closed when the test ends.
 func newLedgers(t testing.TB) *ledgers {
 	t.Helper()
-	l := &ledgers{t: t, events: map[string][]event.Event{}, changed: make(chan struct{}), stuck: map[string]bool{}}
+	l := &ledgers{t: t, events: map[string][]event.Event{}, changed: make(chan struct{}), stuck: map[string]bool{}, ended: map[string]event.Revision{}}
 	l.add(event.System, event.NamespaceOpened{Namespace: event.System, Cluster: "test"})
 	l.create(event.Default)
 	t.Cleanup(func() {
@@ -48,6 +49,15 @@ func newLedgers(t testing.TB) *ledgers {
 func (l *ledgers) create(namespace string) {
 	l.add(namespace, event.NamespaceOpened{Namespace: namespace, Cluster: "test"})
 	l.add(event.System, event.NamespaceCreated{Namespace: namespace, Group: 1})
+}
+
+// remove closes a namespace's ledger, and has _system's say so; what follows in it is seen by nobody.
+func (l *ledgers) remove(namespace string) {
+	closed := l.add(namespace, event.NamespaceClosed{Namespace: namespace})
+	l.mu.Lock()
+	l.ended[namespace] = closed
+	l.wake()
+	l.mu.Unlock()
 }
 
 // add appends one commit and gives its last revision.
@@ -156,7 +166,7 @@ func (l *ledgers) Head(namespace string) (event.Revision, error) {
 	switch {
 	case l.fail != nil:
 		return 0, l.fail
-	case len(all) == 0:
+	case len(all) == 0 || l.ended[namespace] > 0:
 		return 0, gateway.UnknownNamespaceError{Namespace: namespace}
 	}
 	return all[len(all)-1].Revision, nil
@@ -209,6 +219,9 @@ func (f *tail) read() ([]event.Event, <-chan struct{}, error) {
 		return nil, l.changed, l.fail
 	}
 	all := l.events[f.namespace]
+	if ended := l.ended[f.namespace]; ended > 0 && f.next > ended {
+		return nil, l.changed, gateway.UnknownNamespaceError{Namespace: f.namespace}
+	}
 	i, _ := slices.BinarySearchFunc(all, f.next, func(e event.Event, r event.Revision) int { return int(e.Revision) - int(r) })
 	events := all[i:min(i+atOnce, len(all))]
 	if len(events) > 0 {

@@ -15,6 +15,9 @@ import (
 	"github.com/rollcall/rollcall/log/event"
 )
 
+// retryUnknown is how long a feeder waits at most for a namespace that is not there yet.
+const retryUnknown = 250 * time.Millisecond
+
 // The wait before a feeder starts over doubles from the first to the second while nothing gets through.
 const (
 	retryDelayMin = 50 * time.Millisecond
@@ -33,6 +36,9 @@ type feeder struct {
 	nc        *nats.Conn
 	js        jetstream.JetStream
 	writer    *writer
+
+	stop context.CancelFunc
+	done chan struct{} // closed when it has stopped
 
 	goal  event.Revision // when the stream has reached it, ready is closed
 	ready chan struct{}
@@ -59,7 +65,7 @@ func newFeeder(s *Server, namespace string) *feeder {
 	}
 	return &feeder{
 		namespace: namespace, config: s.config, log: s.log.With("namespace", namespace), nc: s.feed, js: js,
-		writer: newWriter(s.config.Backend.Cluster(), namespace), ready: make(chan struct{}),
+		writer: newWriter(s.config.Backend.Cluster(), namespace), ready: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -78,7 +84,13 @@ func (f *feeder) run(ctx context.Context) {
 		f.resyncs.Add(1)
 		level := slog.LevelWarn
 		if _, unknown := errors.AsType[gateway.UnknownNamespaceError](err); unknown {
-			level = slog.LevelDebug // its ledger is opened a little after the namespace is placed
+			// Its ledger is opened a little after the namespace is placed, or it is being made from another one; or it has
+			// ended, and with it its stream.
+			level = slog.LevelDebug
+			delay = min(delay, retryUnknown)
+			if err := f.dropStream(ctx); err != nil && ctx.Err() == nil {
+				f.log.Warn("cannot take away the stream of a namespace that is not there", "error", err)
+			}
 		}
 		f.log.Log(ctx, level, "feed of a stream was interrupted; looking where to go on", "error", err)
 		pause(ctx, delay)

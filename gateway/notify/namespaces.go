@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/log/event"
 )
 
@@ -17,6 +18,7 @@ func (s *Server) ensure(ctx context.Context, namespace string, known bool) {
 		return
 	}
 	f := newFeeder(s, namespace)
+	f.announced = s.told[namespace]
 	if known {
 		if head, err := s.config.Backend.Head(namespace); err == nil {
 			f.goal, f.announced = head, head
@@ -25,7 +27,50 @@ func (s *Server) ensure(ctx context.Context, namespace string, known bool) {
 		}
 	}
 	s.feeders[namespace] = f
-	s.tasks.Go(func() { f.run(ctx) })
+	ctx, f.stop = context.WithCancel(ctx)
+	s.tasks.Go(func() {
+		defer close(f.done)
+		f.run(ctx)
+	})
+}
+
+// drop ends the feeder of a namespace that was deleted, and takes its stream away. It returns when that is done, so that
+// the feeder of the next namespace of that name has nobody beside it.
+func (s *Server) drop(ctx context.Context, namespace string) {
+	s.mu.Lock()
+	f := s.feeders[namespace]
+	s.mu.Unlock()
+	if f == nil {
+		return
+	}
+	f.stop()
+	<-f.done
+	if err := f.dropStream(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("cannot take away the stream of a namespace that was deleted", "namespace", namespace, "error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.feeders, namespace)
+	if f.announced > 0 {
+		s.told[namespace] = f.announced
+	}
+}
+
+// ensurePlaced gives those namespaces a feeder that are placed already and not there yet: nothing will tell when they come.
+func (s *Server) ensurePlaced(ctx context.Context) {
+	var placed []string
+	err := s.config.Backend.View(ctx, event.System, gateway.ReadOptions{Stale: true}, func(v gateway.View) error {
+		for n := range v.Namespaces() {
+			placed = append(placed, n.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		s.log.Debug("cannot look which namespaces are to come", "error", err)
+	}
+	for _, namespace := range placed {
+		s.ensure(ctx, namespace, false)
+	}
 }
 
 // watchFrom is the revision of _system's ledger after which a namespace is news; from the beginning when that
@@ -38,7 +83,7 @@ func (s *Server) watchFrom() event.Revision {
 	return head + 1
 }
 
-// watchNamespaces gives each namespace that is created from now on its feeder.
+// watchNamespaces gives each namespace that is created from now on its feeder, until it is deleted.
 func (s *Server) watchNamespaces(ctx context.Context, from event.Revision) {
 	for ctx.Err() == nil {
 		next, err := s.followNamespaces(ctx, from)
@@ -64,8 +109,11 @@ func (s *Server) followNamespaces(ctx context.Context, from event.Revision) (eve
 			return from, fmt.Errorf("follow %s: %w", event.System, err)
 		}
 		for _, e := range events {
-			if created, ok := e.Body.(event.NamespaceCreated); ok {
-				s.ensure(ctx, created.Namespace, false)
+			switch b := e.Body.(type) {
+			case event.NamespaceCreated:
+				s.ensure(ctx, b.Namespace, false)
+			case event.NamespaceDeleted:
+				s.drop(ctx, b.Namespace)
 			}
 			from = e.Revision + 1
 		}

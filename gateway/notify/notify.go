@@ -20,6 +20,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/rollcall/rollcall/log/event"
 )
 
 // Server is a running NATS server and what feeds it. Its methods may be called concurrently.
@@ -33,7 +35,10 @@ type Server struct {
 	tasks  sync.WaitGroup // every goroutine of this package
 
 	mu      sync.Mutex
-	feeders map[string]*feeder // by namespace; only ever grows
+	feeders map[string]*feeder // by namespace
+	// told is, for namespaces that were deleted, the last revision that subscribers were told: one of that name that is made
+	// anew goes on behind it.
+	told map[string]event.Revision
 }
 
 // Start runs the server and returns once clients can connect, which is after every namespace's window has been
@@ -52,7 +57,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, log: c.Logger, broker: b, feeders: map[string]*feeder{}}
+	s := &Server{config: c, log: c.Logger, broker: b, feeders: map[string]*feeder{}, told: map[string]event.Revision{}}
 	running, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	if err := s.run(ctx, running); err != nil {
@@ -80,6 +85,7 @@ func (s *Server) run(ctx, running context.Context) (err error) {
 	if err := s.awaitWindows(ctx); err != nil {
 		return err
 	}
+	s.ensurePlaced(running)
 	return s.broker.listen()
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -217,6 +218,47 @@ func TestNewNamespace(t *testing.T) {
 	l.put("staging", "a", 20)
 	checkLive(t, got, "staging", l.all("staging"))
 	checkOrdered(t, nc, "staging", 1, l.all("staging"))
+}
+
+// TestDeletedNamespace deletes a namespace: the last that is told of it is that, and its stream goes. One of that name that
+// is made again has a stream of its own, which begins with it.
+func TestDeletedNamespace(t *testing.T) {
+	l := newLedgers(t)
+	l.create("staging")
+	l.put("staging", "a", 20)
+	s := startServer(t, l)
+	nc := guest(t, s)
+	got := subscribe(t, nc, "rollcall.staging.>")
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	streamIs := func(want bool) func() bool {
+		return func() bool {
+			_, err := js.Stream(t.Context(), Stream("staging"))
+			return (err == nil) == want
+		}
+	}
+	known := len(l.all("staging"))
+	l.remove("staging")
+	checkLive(t, got, "staging", l.all("staging")[known:])
+	eventually(t, "the stream is gone", streamIs(false))
+
+	l.add("staging", event.KeyDeleted{Key: "a", Previous: 21})
+	l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 2, Closed: 22})
+	eventually(t, "the feeder is gone", func() bool {
+		return !slices.ContainsFunc(s.list(), func(f *feeder) bool { return f.namespace == "staging" })
+	})
+
+	known = len(l.all("staging"))
+	l.add("staging", event.NamespaceOpened{Namespace: "staging", Cluster: "test", Closed: 22})
+	l.put("staging", "b", 5)
+	l.mu.Lock()
+	delete(l.ended, "staging")
+	l.mu.Unlock()
+	l.add(event.System, event.NamespaceCreated{Namespace: "staging", Group: 1, Previous: 3})
+	checkLive(t, got, "staging", l.all("staging")[known:])
+	checkOrdered(t, nc, "staging", 1, l.all("staging")[known:])
 }
 
 func TestBookmark(t *testing.T) {

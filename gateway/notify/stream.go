@@ -140,6 +140,15 @@ func (f *feeder) rebuild(ctx context.Context) error {
 	return nil
 }
 
+// dropStream takes the stream away.
+func (f *feeder) dropStream(ctx context.Context) error {
+	f.exists = false
+	if err := f.js.DeleteStream(ctx, Stream(f.namespace)); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("delete the stream: %w", err)
+	}
+	return nil
+}
+
 // audit fails when the stream has lost or gained something behind the feeder's back.
 func (f *feeder) audit(ctx context.Context) error {
 	stream, err := f.js.Stream(ctx, Stream(f.namespace))

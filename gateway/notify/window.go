@@ -17,7 +17,8 @@ const (
 )
 
 // windowStart finds the first revision of the part of a ledger's end that fits the window; head + 1 when nothing
-// does. All revisions from there to head exist: after a jump (a restore) the window begins behind it.
+// does. All revisions from there to head exist: after a jump (a restore) the window begins behind it. It begins where the
+// namespace did, too: what was before is of another one of that name, that was deleted.
 //
 // A ledger can only be read forwards, so it looks from ever further back until there is enough. Sizes are
 // estimates: where they are too low, the stream's own bound discards the oldest.
@@ -60,10 +61,11 @@ func scanWindow(ctx context.Context, b gateway.Backend, namespace string, from, 
 			if e.Revision > head {
 				break
 			}
-			switch jumped := last != 0 && e.Revision != last+1; {
+			_, opened := e.Body.(event.NamespaceOpened)
+			switch begins := opened || last != 0 && e.Revision != last+1; {
 			case e.Time < oldest:
 				sizes, total, full = sizes[:0], 0, true
-			case jumped:
+			case begins:
 				sizes, total, full = append(sizes[:0], estimate(e)), estimate(e), true
 			default:
 				sizes, total = append(sizes, estimate(e)), total+estimate(e)

@@ -109,68 +109,49 @@ func DecodeCanonical(b []byte) (Event, error) {
 	return e, nil
 }
 
+// decoders has every body once.
+var decoders = map[Kind]func([]byte) (Body, error){
+	KindKeySet:               unmarshal[KeySet],
+	KindKeyDeleted:           unmarshal[KeyDeleted],
+	KindKeyExpired:           unmarshal[KeyExpired],
+	KindKeyReleased:          unmarshal[KeyReleased],
+	KindInstanceExpired:      unmarshal[InstanceExpired],
+	KindSessionCreated:       unmarshal[SessionCreated],
+	KindSessionEnded:         unmarshal[SessionEnded],
+	KindSessionExpired:       unmarshal[SessionExpired],
+	KindTimekeeperClaimed:    unmarshal[TimekeeperClaimed],
+	KindInstanceRegistered:   unmarshal[InstanceRegistered],
+	KindInstanceDeregistered: unmarshal[InstanceDeregistered],
+	KindInstanceCredentials:  unmarshal[InstanceCredentials],
+	KindInstanceStatus:       unmarshal[InstanceStatus],
+	KindInstanceMaintenance:  unmarshal[InstanceMaintenance],
+	KindServiceConfigured:    unmarshal[ServiceConfigured],
+	KindNodeSet:              unmarshal[NodeSet],
+	KindNodeDeleted:          unmarshal[NodeDeleted],
+	KindNodeMaintenance:      unmarshal[NodeMaintenance],
+	KindNamespaceOpened:      unmarshal[NamespaceOpened],
+	KindNamespaceCreated:     unmarshal[NamespaceCreated],
+	KindNamespaceConfigured:  unmarshal[NamespaceConfigured],
+	KindNamespaceUsage:       unmarshal[NamespaceUsage],
+	KindNamespaceTrimmed:     unmarshal[NamespaceTrimmed],
+	KindNamespaceClosed:      unmarshal[NamespaceClosed],
+	KindNamespaceExpired:     unmarshal[NamespaceExpired],
+	KindNamespaceDeleted:     unmarshal[NamespaceDeleted],
+	KindNamespaceFilled:      unmarshal[NamespaceFilled],
+	KindMemberAdded:          unmarshal[MemberAdded],
+	KindMemberPromoted:       unmarshal[MemberPromoted],
+	KindMemberRemoved:        unmarshal[MemberRemoved],
+	KindNamespaceRestored:    unmarshal[NamespaceRestored],
+	KindMemberVersion:        unmarshal[MemberVersion],
+	KindClusterVersion:       unmarshal[ClusterVersion],
+}
+
 func decodeBody(k Kind, raw []byte) (Body, error) {
-	switch k {
-	case KindKeySet:
-		return unmarshal[KeySet](raw)
-	case KindKeyDeleted:
-		return unmarshal[KeyDeleted](raw)
-	case KindKeyExpired:
-		return unmarshal[KeyExpired](raw)
-	case KindKeyReleased:
-		return unmarshal[KeyReleased](raw)
-	case KindInstanceExpired:
-		return unmarshal[InstanceExpired](raw)
-	case KindSessionCreated:
-		return unmarshal[SessionCreated](raw)
-	case KindSessionEnded:
-		return unmarshal[SessionEnded](raw)
-	case KindSessionExpired:
-		return unmarshal[SessionExpired](raw)
-	case KindTimekeeperClaimed:
-		return unmarshal[TimekeeperClaimed](raw)
-	case KindInstanceRegistered:
-		return unmarshal[InstanceRegistered](raw)
-	case KindInstanceDeregistered:
-		return unmarshal[InstanceDeregistered](raw)
-	case KindInstanceCredentials:
-		return unmarshal[InstanceCredentials](raw)
-	case KindInstanceStatus:
-		return unmarshal[InstanceStatus](raw)
-	case KindInstanceMaintenance:
-		return unmarshal[InstanceMaintenance](raw)
-	case KindServiceConfigured:
-		return unmarshal[ServiceConfigured](raw)
-	case KindNodeSet:
-		return unmarshal[NodeSet](raw)
-	case KindNodeDeleted:
-		return unmarshal[NodeDeleted](raw)
-	case KindNodeMaintenance:
-		return unmarshal[NodeMaintenance](raw)
-	case KindNamespaceOpened:
-		return unmarshal[NamespaceOpened](raw)
-	case KindNamespaceCreated:
-		return unmarshal[NamespaceCreated](raw)
-	case KindNamespaceConfigured:
-		return unmarshal[NamespaceConfigured](raw)
-	case KindNamespaceUsage:
-		return unmarshal[NamespaceUsage](raw)
-	case KindNamespaceTrimmed:
-		return unmarshal[NamespaceTrimmed](raw)
-	case KindMemberAdded:
-		return unmarshal[MemberAdded](raw)
-	case KindMemberPromoted:
-		return unmarshal[MemberPromoted](raw)
-	case KindMemberRemoved:
-		return unmarshal[MemberRemoved](raw)
-	case KindNamespaceRestored:
-		return unmarshal[NamespaceRestored](raw)
-	case KindMemberVersion:
-		return unmarshal[MemberVersion](raw)
-	case KindClusterVersion:
-		return unmarshal[ClusterVersion](raw)
+	decode, known := decoders[k]
+	if !known {
+		return nil, fmt.Errorf("kind %d is not known to this version", k)
 	}
-	return nil, fmt.Errorf("kind %d is not known to this version", k)
+	return decode(raw)
 }
 
 func unmarshal[T Body](raw []byte) (Body, error) {

@@ -77,6 +77,10 @@ const (
 	KindNamespaceConfigured Kind = 902
 	KindNamespaceUsage      Kind = 903
 	KindNamespaceTrimmed    Kind = 904
+	KindNamespaceClosed     Kind = 905
+	KindNamespaceExpired    Kind = 906
+	KindNamespaceDeleted    Kind = 907
+	KindNamespaceFilled     Kind = 908
 
 	KindMemberAdded       Kind = 920
 	KindMemberPromoted    Kind = 921

@@ -104,6 +104,18 @@ func samples() map[string]event.Event {
 		"node-maintenance-least":     {Revision: 3, Commit: 3, Body: event.NodeMaintenance{Node: "n"}},
 		"namespace-trimmed":          at(event.NamespaceTrimmed{Namespace: "blue", KeptFrom: 30, Previous: 20}),
 		"namespace-trimmed-least":    {Revision: 3, Commit: 3, Body: event.NamespaceTrimmed{Namespace: "b", KeptFrom: 2}},
+		"namespace-configured-ttl":   at(event.NamespaceConfigured{Namespace: "blue", Keys: 1000, Configured: 40, TTL: 30e9}),
+		"namespace-created-again":    at(event.NamespaceCreated{Namespace: "blue", Group: 2, Previous: 40, From: "default", FromRevision: 99}),
+		"namespace-opened-again": at(event.NamespaceOpened{
+			Namespace: "blue", Cluster: "0011223344556677", Placed: 5, From: "default", FromRevision: 99, Closed: 41,
+		}),
+		"namespace-closed":        at(event.NamespaceClosed{Namespace: "blue", Placed: 5}),
+		"namespace-closed-least":  {Revision: 3, Commit: 3, Body: event.NamespaceClosed{Namespace: "b"}},
+		"namespace-expired":       at(event.NamespaceExpired{Namespace: "blue", Placed: 5, Epoch: 12, TTL: 30e9}),
+		"namespace-expired-least": {Revision: 3, Commit: 3, Body: event.NamespaceExpired{Namespace: "b", Epoch: 2, TTL: 1e9}},
+		"namespace-deleted":       at(event.NamespaceDeleted{Namespace: "blue", Group: 2, Placed: 5, Closed: 41, Expired: true}),
+		"namespace-deleted-least": {Revision: 3, Commit: 3, Body: event.NamespaceDeleted{Namespace: "b", Group: 1, Placed: 2}},
+		"namespace-filled":        at(event.NamespaceFilled{Namespace: "blue", From: "default", FromRevision: 99}),
 	}
 }
 

@@ -40,5 +40,7 @@ const (
 	CredentialsMax      = 64                   // credentials of an instance
 	CredentialsBytesMax = 8 << 10              // names and values of them together
 	DNSTTLMax           = 7 * 24 * 3600 * 1e9  // nanoseconds for which a DNS answer may be cached
+	ClearEventsMax      = 10_000               // things that go in one commit when a deleted namespace is emptied
+	FillEntriesMax      = 1000                 // keys that a namespace takes over from another in one commit
 	CommitEventsMax     = 100_000              // events in one commit, so that no delete of a prefix stalls a replica
 )

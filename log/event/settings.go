@@ -8,6 +8,8 @@ type Settings struct {
 	// neither, all are.
 	Age       Time
 	Revisions uint64
+	// TTL is for how long the namespace stays after it was last renewed, in nanoseconds; zero for good.
+	TTL Time
 	// Configured is the revision of _system's ledger that says so; zero where nothing was ever said.
 	Configured Revision
 }
@@ -31,11 +33,12 @@ type NamespaceConfigured struct {
 	Revisions uint64 `cbor:"5,keyasint,omitempty"`
 	// Configured is, in the namespace's own ledger, the revision of _system's that asked for it; zero in _system's.
 	Configured Revision `cbor:"6,keyasint,omitempty"`
+	TTL        Time     `cbor:"7,keyasint,omitempty"`
 }
 
 // Settings are what the event says.
 func (e NamespaceConfigured) Settings() Settings {
-	return Settings{Keys: e.Keys, Bytes: e.Bytes, Age: e.Age, Revisions: e.Revisions, Configured: e.Configured}
+	return Settings{Keys: e.Keys, Bytes: e.Bytes, Age: e.Age, Revisions: e.Revisions, TTL: e.TTL, Configured: e.Configured}
 }
 
 // Kind implements Body.

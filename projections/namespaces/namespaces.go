@@ -22,6 +22,7 @@ var (
 // Fold applies an event to the view; events of other families change nothing.
 func Fold(w store.Writer, e event.Event) {
 	foldSettings(w, e)
+	foldLife(w, e)
 	switch b := e.Body.(type) {
 	case event.NamespaceOpened:
 		if b.Namespace == event.System {
@@ -33,20 +34,27 @@ func Fold(w store.Writer, e event.Event) {
 	case event.NamespaceCreated:
 		row := binary.AppendUvarint(nil, b.Group)
 		row = binary.AppendUvarint(row, uint64(e.Commit))
-		w.Set(store.TableNamespaces, []byte(b.Namespace), binary.AppendUvarint(row, uint64(e.Time)))
+		row = binary.AppendUvarint(row, uint64(e.Time))
+		if b.Previous > 0 || b.From != "" {
+			row = binary.AppendUvarint(row, uint64(b.Previous))
+			row = append(binary.AppendUvarint(row, uint64(b.FromRevision)), b.From...)
+		}
+		w.Set(store.TableNamespaces, []byte(b.Namespace), row)
 	}
 }
 
+// A row of a namespace is three uvarints: group, revision, time. Where one of its name was deleted before, or it was
+// filled from another one, two more (when that was, and as of which revision) and the other one's name follow.
 func decode(name, row []byte) event.Namespace {
 	var n [3]uint64
-	for i := range n {
-		v, size := binary.Uvarint(row)
-		if size <= 0 {
-			panic(&store.Fault{Op: "decode a row", Err: fmt.Errorf("the row of namespace %q is cut short", name)})
-		}
-		n[i], row = v, row[size:]
+	rest := numbers(n[:], string(name), row)
+	out := event.Namespace{Name: string(name), Group: n[0], Revision: event.Revision(n[1]), Time: event.Time(n[2])}
+	if len(rest) > 0 {
+		var more [2]uint64
+		rest = numbers(more[:], string(name), rest)
+		out.Previous, out.FromRevision, out.From = event.Revision(more[0]), event.Revision(more[1]), string(rest)
 	}
-	return event.Namespace{Name: string(name), Group: n[0], Revision: event.Revision(n[1]), Time: event.Time(n[2])}
+	return out
 }
 
 // Get gives one namespace.

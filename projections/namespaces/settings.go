@@ -2,7 +2,6 @@ package namespaces
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
@@ -37,11 +36,15 @@ func foldSettings(w store.Writer, e event.Event) {
 	}
 }
 
-// A row of settings is five uvarints: keys, bytes, age, revisions, and the revision of _system's ledger.
+// A row of settings is five uvarints: keys, bytes, age, revisions, and the revision of _system's ledger; and a sixth, the
+// TTL, where there is one.
 func encodeSettings(s event.Settings) []byte {
 	var b []byte
 	for _, n := range []uint64{s.Keys, s.Bytes, uint64(s.Age), s.Revisions, uint64(s.Configured)} {
 		b = binary.AppendUvarint(b, n)
+	}
+	if s.TTL > 0 {
+		b = binary.AppendUvarint(b, uint64(s.TTL))
 	}
 	return b
 }
@@ -52,14 +55,14 @@ func getSettings(r store.Reader, key []byte) (event.Settings, bool) {
 		return event.Settings{}, false
 	}
 	var n [5]uint64
-	for i := range n {
-		v, size := binary.Uvarint(row)
-		if size <= 0 {
-			panic(&store.Fault{Op: "decode a row", Err: fmt.Errorf("the row %q is cut short", key)})
-		}
-		n[i], row = v, row[size:]
+	rest := numbers(n[:], string(key), row)
+	s := event.Settings{Keys: n[0], Bytes: n[1], Age: event.Time(n[2]), Revisions: n[3], Configured: event.Revision(n[4])}
+	if len(rest) > 0 {
+		var ttl [1]uint64
+		numbers(ttl[:], string(key), rest)
+		s.TTL = event.Time(ttl[0])
 	}
-	return event.Settings{Keys: n[0], Bytes: n[1], Age: event.Time(n[2]), Revisions: n[3], Configured: event.Revision(n[4])}, true
+	return s, true
 }
 
 // Settings are what a ledger's namespace keeps to; zero where nothing was ever said.
