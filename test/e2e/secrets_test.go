@@ -35,7 +35,7 @@ func TestSecretsStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	messages, err := conn.SubscribeSync(">")
+	messages, err := conn.SubscribeSync("rollcall.>")
 	if err != nil {
 		t.Fatal(err)
 	}
