@@ -121,7 +121,7 @@ func (s *Server) serveCheckers(w http.ResponseWriter, r *http.Request) {
 	for _, m := range members {
 		known = known || m.Name == p.Name
 	}
-	g, err := health.Grant{}, error(gateway.ErrUnavailable)
+	g, err := health.Grant{}, gateway.ErrUnavailable
 	if known { // who was removed looks at nothing
 		g, err = s.assign(r.Context(), p)
 	}
