@@ -26,6 +26,12 @@ type reply struct {
 	node   node
 	domain int // label of the question at which the domain begins
 	order  shuffle
+	// refusal is the code of a nodeRefused.
+	refusal int
+	// past is a state that was waited for, and takes the place of the cache; nil while nobody has waited.
+	past *pastState
+	// later is what the answer has to wait for, once it turned out that it does.
+	later *waiting
 	// targets are the SRV answers so far whose instance has an address, for the additional section.
 	targets []target
 }
@@ -38,24 +44,34 @@ type target struct {
 
 // answerName answers a question about a name of the domain that has left labels before it.
 func (r *reply) answerName(left int) (rcode int) {
-	r.domain, r.node = left, r.h.resolve(&r.query.name, left)
-	r.authoritative = true
-	if r.node.kind == nodeMissing {
+	r.domain = left
+	r.node = r.resolve(left)
+	switch r.node.kind {
+	case nodeRefused:
+		return r.refusal
+	case nodeMissing:
+		r.authoritative = true
 		r.soaAuthority()
 		return miekg.RcodeNameError
 	}
+	r.answerNode()
+	return miekg.RcodeSuccess
+}
+
+// answerNode answers a question about a name that exists.
+func (r *reply) answerNode() {
+	r.authoritative = true
 	r.answerKind()
 	if r.answers == 0 && !r.truncated {
 		r.soaAuthority()
 	}
-	return miekg.RcodeSuccess
 }
 
 // answerKind writes the records of the asked type; none when the name has none of it.
 func (r *reply) answerKind() {
 	if r.query.kind == miekg.TypeANY {
-		if r.node.kind != nodeEmpty {
-			r.hinfo(r.h.ttl)
+		if r.node.hasData() {
+			r.hinfo(r.node.ttl)
 		}
 		return
 	}
@@ -76,7 +92,28 @@ func (r *reply) answerKind() {
 		if r.query.kind == miekg.TypeSRV {
 			r.answerSRV()
 		}
+	case nodeHost:
+		if r.query.kind != miekg.TypeSRV {
+			r.answerInstances()
+		}
+	case nodeAddress:
+		if r.query.kind == miekg.TypePTR {
+			r.answerPointers()
+		} else {
+			r.answerApex()
+		}
 	}
+}
+
+// hasData tells whether the node has records of any type.
+func (nd *node) hasData() bool {
+	switch nd.kind {
+	case nodeEmpty:
+		return false
+	case nodeInstances, nodeServers:
+		return nd.set.Len()+nd.also.Len() > 0
+	}
+	return true
 }
 
 func (r *reply) answerNameServer() {
@@ -98,7 +135,7 @@ func (r *reply) answerApex() {
 	case miekg.TypeNS:
 		start := r.begin(zone, miekg.TypeNS, r.h.ttl)
 		host := r.offset()
-		r.buf = r.appendBelowDomain(r.buf, nameServerLabel)
+		r.buf = r.appendInDomain(r.buf, nameServerLabel)
 		if r.answer(start) {
 			r.additionalAddresses(host)
 		}
@@ -131,8 +168,8 @@ func (r *reply) soaAuthority() {
 // soa begins an SOA record of the zone whose name stands at an offset. Its serial is the revision, modulo 2^32.
 func (r *reply) soa(zone int, ttl uint32) (start int) {
 	start = r.begin(zone, miekg.TypeSOA, ttl)
-	b := r.appendBelowDomain(r.buf, nameServerLabel)
-	b = r.appendBelowDomain(b, "hostmaster")
+	b := r.appendInDomain(r.buf, nameServerLabel)
+	b = r.appendInDomain(b, "hostmaster")
 	serial := uint32(r.node.zone.Revision())
 	for _, v := range [...]uint32{serial, soaRefresh, soaRetry, soaExpire, r.h.negativeTTL} {
 		b = binary.BigEndian.AppendUint32(b, v)
@@ -141,7 +178,11 @@ func (r *reply) soa(zone int, ttl uint32) (start int) {
 	return start
 }
 
-func (r *reply) appendBelowDomain(b []byte, label string) []byte {
+// appendInDomain adds a name right below the domain. The reverse name of an address has no domain to point to.
+func (r *reply) appendInDomain(b []byte, label string) []byte {
+	if r.node.kind == nodeAddress {
+		return append(appendLabel(b, label), r.h.domain...)
+	}
 	return binary.BigEndian.AppendUint16(appendLabel(b, label), pointer|uint16(r.query.name.offset(r.domain)))
 }
 
@@ -153,9 +194,9 @@ func (r *reply) answerInstances() {
 	case miekg.TypeSRV:
 		r.answerSRV()
 	case miekg.TypeTXT:
-		n := len(set.Text)
+		n := set.TextLen()
 		r.order.begin(n)
-		for k := 0; k < n && r.text(set.Text[r.order.next(k, n)], r.h.ttl); k++ {
+		for k := 0; k < n && r.text(set.TextAt(r.order.next(k, n)), r.node.ttl); k++ {
 		}
 		r.order.end()
 	}
@@ -164,43 +205,48 @@ func (r *reply) answerInstances() {
 // answerAddresses gives the addresses of the asked family. Where no instance has an address of either family, but
 // a host name, it gives one of the host names as an alias.
 func (r *reply) answerAddresses(set *names.Set) {
-	if len(set.V4)+len(set.V6) == 0 {
-		r.answerAlias(set.Instances)
+	n4, n6 := set.V4Len(), set.V6Len()
+	if n4+n6 == 0 {
+		r.answerAlias(set)
 		return
 	}
-	n4, n6 := 0, 0
-	switch r.query.kind {
-	case miekg.TypeA:
-		n4 = len(set.V4)
-	case miekg.TypeAAAA:
-		n6 = len(set.V6)
+	if r.query.kind != miekg.TypeA {
+		n4 = 0
+	}
+	if r.query.kind != miekg.TypeAAAA {
+		n6 = 0
 	}
 	r.order.begin(max(n4, n6))
-	for k := 0; k < n4 && r.address4(set.V4[r.order.next(k, n4)], r.h.ttl); k++ {
+	for k := 0; k < n4 && r.address4(set.V4At(r.order.next(k, n4)), r.node.ttl); k++ {
 	}
-	for k := 0; k < n6 && r.address6(set.V6[r.order.next(k, n6)], r.h.ttl); k++ {
+	for k := 0; k < n6 && r.address6(set.V6At(r.order.next(k, n6)), r.node.ttl); k++ {
 	}
 	r.order.end()
 }
 
 // answerAlias writes one CNAME: a name has one at most (RFC 2181 section 10.1). Its TTL is zero, since the name has
 // SRV and TXT records besides, which a resolver that kept the alias would no longer ask for.
-func (r *reply) answerAlias(instances []*names.Instance) {
-	if len(instances) == 0 {
+func (r *reply) answerAlias(set *names.Set) {
+	if set.Len() == 0 {
 		return
 	}
 	start := r.begin(questionOffset, miekg.TypeCNAME, 0)
-	r.buf = appendHost(r.buf, instances[rand.IntN(len(instances))].Host)
+	r.buf = appendHost(r.buf, set.At(rand.IntN(set.Len())).Host)
 	r.answer(start)
 }
 
 // answerSRV writes an SRV record for each instance, then the addresses of their targets as far as there is room:
 // RFC 2181 section 9 asks for no TC when only additional records are missing.
 func (r *reply) answerSRV() {
-	all := r.node.set.Instances
+	first, all := r.node.set.Len(), r.node.set.Len()+r.node.also.Len()
 	r.targets = r.targets[:0]
-	r.order.begin(len(all))
-	for k := 0; k < len(all) && r.srv(all[r.order.next(k, len(all))]); k++ {
+	r.order.begin(all)
+	for k, fits := 0, true; k < all && fits; k++ {
+		if i := r.order.next(k, all); i < first {
+			fits = r.srv(r.node.set.At(i))
+		} else {
+			fits = r.srv(r.node.also.At(i - first))
+		}
 	}
 	r.order.end()
 	for _, t := range r.targets {
@@ -211,7 +257,7 @@ func (r *reply) answerSRV() {
 }
 
 func (r *reply) srv(i *names.Instance) bool {
-	start := r.begin(questionOffset, miekg.TypeSRV, r.h.ttl)
+	start := r.begin(questionOffset, miekg.TypeSRV, r.node.ttl)
 	b := binary.BigEndian.AppendUint16(r.buf, i.Priority)
 	b = binary.BigEndian.AppendUint16(b, i.Weight)
 	r.buf = binary.BigEndian.AppendUint16(b, i.Port)
@@ -221,7 +267,13 @@ func (r *reply) srv(i *names.Instance) bool {
 		r.buf = appendHost(r.buf, i.Host)
 		return r.answer(start)
 	}
-	r.buf = append(r.appendTarget(r.buf, i), r.h.domain...)
+	n := &r.query.name
+	r.buf = append(r.appendTarget(r.buf, i), n.wire[n.startOf(r.node.suffix):n.length]...)
+	if r.offset()-offset > nameBytesMax {
+		// Only below at-REVISION, for which the domain leaves no room, and only with labels of nearly 63 bytes.
+		r.buf = r.buf[:start]
+		return true
+	}
 	if !r.answer(start) {
 		return false
 	}
@@ -229,15 +281,36 @@ func (r *reply) srv(i *names.Instance) bool {
 	return true
 }
 
-// appendTarget adds an instance's name up to the domain.
+// appendTarget adds an instance's name up to what names of its moment end in.
 func (r *reply) appendTarget(b []byte, i *names.Instance) []byte {
-	b = appendLabel(b, i.Target)
-	b = appendLabel(b, r.node.service)
-	b = appendLabel(b, "instance")
-	if zone := r.node.zone.Name; zone != event.Default {
-		b = appendLabel(b, zone)
+	return appendName(b, names.Pointer{Namespace: r.node.zone.Name, Service: r.node.service, Label: i.Target})
+}
+
+// appendName adds the name of an instance, or of a node, up to the domain.
+func appendName(b []byte, p names.Pointer) []byte {
+	b = appendLabel(b, p.Label)
+	if p.Service != "" {
+		b = appendLabel(b, p.Service)
+		b = appendLabel(b, "instance")
+	} else {
+		b = appendLabel(b, "node")
+	}
+	if p.Namespace != event.Default {
+		b = appendLabel(b, p.Namespace)
 	}
 	return b
+}
+
+// answerPointers writes the names that an address has.
+func (r *reply) answerPointers() {
+	n := r.node.pointers.Len()
+	r.order.begin(n)
+	for k, fits := 0, true; k < n && fits; k++ {
+		start := r.begin(questionOffset, miekg.TypePTR, r.node.ttl)
+		r.buf = append(appendName(r.buf, r.node.pointers.At(r.order.next(k, n))), r.h.domain...)
+		fits = r.answer(start)
+	}
+	r.order.end()
 }
 
 // additionalTarget adds the address of an SRV record's target; false when it does not fit.
@@ -248,14 +321,14 @@ func (r *reply) additionalTarget(t target) bool {
 	} else {
 		// A pointer does not reach so far into a long message by TCP, but it reaches the question.
 		r.buf = r.appendTarget(r.buf, t.instance)
-		r.buf = binary.BigEndian.AppendUint16(r.buf, pointer|uint16(r.query.name.offset(r.domain)))
+		r.buf = binary.BigEndian.AppendUint16(r.buf, pointer|uint16(r.query.name.offset(r.node.suffix)))
 	}
 	ownerBytes := len(r.buf) - start
 	if a, ok := t.instance.V4(); ok {
-		r.fixed(miekg.TypeA, r.h.ttl)
+		r.fixed(miekg.TypeA, r.node.ttl)
 		r.buf = append(r.buf, a[:]...)
 	} else if a, ok := t.instance.V6(); ok {
-		r.fixed(miekg.TypeAAAA, r.h.ttl)
+		r.fixed(miekg.TypeAAAA, r.node.ttl)
 		r.buf = append(r.buf, a[:]...)
 	}
 	if !r.end(start, ownerBytes) {

@@ -1,6 +1,7 @@
 package dns_test
 
 import (
+	"context"
 	"testing"
 
 	miekg "github.com/miekg/dns"
@@ -16,7 +17,7 @@ func benchmarkReply(b *testing.B, name string, kind uint16) {
 	reply := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		if reply = f.handler.Reply(reply[:0], raw, dns.UDP); len(reply) < len(raw) {
+		if reply = f.handler.Reply(context.Background(), reply[:0], raw, dns.UDP); len(reply) < len(raw) {
 			b.Fatal("no reply")
 		}
 	}
@@ -54,7 +55,7 @@ func BenchmarkPackFixed(b *testing.B) {
 	f.many("web", 10)
 	raw := packQuery(b, "web.service.rollcall.internal.", miekg.TypeA)
 	answer := new(miekg.Msg)
-	if err := answer.Unpack(f.handler.Reply(nil, raw, dns.UDP)); err != nil {
+	if err := answer.Unpack(f.handler.Reply(context.Background(), nil, raw, dns.UDP)); err != nil {
 		b.Fatal(err)
 	}
 	answer.Compress = true

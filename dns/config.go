@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,14 @@ type Config struct {
 	// TCPIdleTimeout closes a connection that sends nothing for so long, or takes longer for one query or for
 	// one reply (RFC 7766 section 6.2.3). The default is 10 s.
 	TCPIdleTimeout time.Duration
+	// At gives a part of a namespace as it was, for the names below at-REVISION; without it there are no such names.
+	// It may take its time, and several calls may run at once.
+	At func(context.Context, Past) (*names.Namespace, error)
+	// Forward are the servers, HOST:PORT, that are asked for names which are not this server's to answer, one after the
+	// other until one answers; without any, such names are refused.
+	Forward []string
+	// ForwardTimeout is how long to wait for each of them. The default is 2 s.
+	ForwardTimeout time.Duration
 	// Logger gets what an operator should know; by default nothing is logged.
 	Logger *slog.Logger
 }
@@ -89,6 +98,15 @@ func (c Config) Validate() error {
 	}
 	if c.TCPConnectionsMax < 0 || c.TCPIdleTimeout < 0 {
 		faults = append(faults, fmt.Errorf("dns: %d TCP connections, idle for %s: neither may be negative", c.TCPConnectionsMax, c.TCPIdleTimeout))
+	}
+	if len(c.Forward) > forwardServersMax {
+		faults = append(faults, fmt.Errorf("dns: %d servers to forward to: at most %d", len(c.Forward), forwardServersMax))
+	}
+	for _, server := range c.Forward {
+		faults = append(faults, validateForward(server, c.Address))
+	}
+	if c.ForwardTimeout < 0 {
+		faults = append(faults, fmt.Errorf("dns: forward timeout %s: not below zero", c.ForwardTimeout))
 	}
 	return errors.Join(faults...)
 }

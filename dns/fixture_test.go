@@ -1,6 +1,7 @@
 package dns_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -63,7 +64,7 @@ func (f *fixture) ask(t rapidT, q *miekg.Msg, transport dns.Transport, limit int
 	if err != nil {
 		t.Fatalf("pack %v: %v", q, err)
 	}
-	return checkReply(t, q, f.handler.Reply(nil, raw, transport), limit)
+	return checkReply(t, q, f.handler.Reply(context.Background(), nil, raw, transport), limit)
 }
 
 // rapidT is what testing.T and rapid.T have in common.

@@ -1,6 +1,8 @@
 package dns
 
 import (
+	"bytes"
+	"context"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -23,6 +25,8 @@ type Handler struct {
 	counters         counters
 	replies          sync.Pool   // of *reply
 	failing          atomic.Bool // the view cannot be trusted
+	pasts            *pasts      // nil where there is no past to ask for
+	forwarder        *forwarder  // nil where nothing is forwarded
 }
 
 // NewHandler makes a handler; the error tells what is wrong with the configuration.
@@ -47,6 +51,12 @@ func NewHandler(c Config) (*Handler, error) {
 			h.addresses = append(h.addresses, a)
 		}
 	}
+	if c.At != nil {
+		h.pasts = newPasts(c.At)
+	}
+	if len(c.Forward) > 0 {
+		h.forwarder = newForwarder(c.Forward, c.ForwardTimeout)
+	}
 	h.replies.New = func() any { return &reply{h: h} }
 	return h, nil
 }
@@ -64,27 +74,51 @@ const (
 )
 
 // Reply appends the reply to a query to dst, both as they are on the wire without TCP's length. It appends nothing
-// where no reply may be sent: to a message without a whole header, and to a reply.
-func (h *Handler) Reply(dst, raw []byte, t Transport) []byte {
+// where no reply may be sent: to a message without a whole header, and to a reply. Where the answer comes from the past,
+// or from somebody else, it waits for it.
+func (h *Handler) Reply(ctx context.Context, dst, raw []byte, t Transport) []byte {
+	dst, later := h.reply(dst, raw, t)
+	if later != nil {
+		dst = later.reply(ctx, dst)
+	}
+	return dst
+}
+
+// reply is Reply without waiting: it appends nothing where the answer has to be waited for, and gives that instead.
+func (h *Handler) reply(dst, raw []byte, t Transport) ([]byte, *waiting) {
 	h.counters.transports[t].Add(1)
 	// A reply to a reply could go back and forth for ever.
 	if len(raw) < headerBytes || len(raw) > messageBytesMax || raw[2]>>7 == 1 {
 		h.counters.dropped.Add(1)
-		return dst
+		return dst, nil
 	}
 	r := h.replies.Get().(*reply)
-	defer h.replies.Put(r)
+	defer r.release()
 	rcode := r.write(dst, raw, t)
-	h.counters.rcodes[rcode].Add(1)
-	if r.truncated {
-		h.counters.truncated.Add(1)
+	if r.later != nil {
+		return dst, r.later
 	}
-	dst = r.finish(rcode)
-	r.buf, r.query.raw = nil, nil // they are the caller's
-	return dst
+	return r.count(rcode), nil
 }
 
-// write does everything but the header and the OPT record.
+// count finishes a reply, and counts it.
+func (r *reply) count(rcode int) []byte {
+	c := &r.h.counters
+	c.rcodes[rcode].Add(1)
+	if r.truncated {
+		c.truncated.Add(1)
+	}
+	return r.finish(rcode)
+}
+
+// release gives the reply back, without what is the caller's.
+func (r *reply) release() {
+	r.buf, r.query.raw, r.past, r.later = nil, nil, nil, nil
+	r.node = node{}
+	r.h.replies.Put(r)
+}
+
+// write does everything but the header and the OPT record. Where it sets later, what it has written is of no use.
 func (r *reply) write(dst, raw []byte, t Transport) (rcode int) {
 	q := &r.query
 	q.readHeader(raw)
@@ -94,6 +128,7 @@ func (r *reply) write(dst, raw []byte, t Transport) (rcode int) {
 		limit = min(r.h.udpBytesMax, max(minimumBytes, int(q.edns.size)))
 	}
 	r.start(dst, q, limit, r.h.udpBytesMax)
+	r.recursive = r.h.forwarder != nil
 	switch {
 	case malformed:
 		return miekg.RcodeFormatError
@@ -106,14 +141,28 @@ func (r *reply) write(dst, raw []byte, t Transport) (rcode int) {
 	case q.class != miekg.ClassINET, isMeta(q.kind):
 		return miekg.RcodeRefused
 	}
-	left, inDomain := q.name.below(r.h.domain, r.h.domainLabels)
-	if !inDomain {
-		return miekg.RcodeRefused
+	rcode = r.writeName()
+	if r.later != nil {
+		r.later.raw, r.later.transport, r.later.limit = bytes.Clone(raw), t, limit
 	}
-	if r.h.failing.Load() {
-		return miekg.RcodeServerFailure
+	return rcode
+}
+
+func (r *reply) writeName() (rcode int) {
+	if left, ok := r.query.name.below(r.h.domain, r.h.domainLabels); ok {
+		if r.h.failing.Load() {
+			return miekg.RcodeServerFailure
+		}
+		return r.answerName(left)
 	}
-	return r.answerName(left)
+	if r.resolveAddress() {
+		if r.h.failing.Load() {
+			return miekg.RcodeServerFailure
+		}
+		r.answerNode()
+		return miekg.RcodeSuccess
+	}
+	return r.forward()
 }
 
 // isMeta tells whether a type is an action rather than data (RFC 6895 section 3.1): zone transfers, and what

@@ -1,6 +1,7 @@
 package dns_test
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -145,7 +146,7 @@ func TestShuffle(t *testing.T) {
 	firsts, seconds := map[string]int{}, map[string]int{}
 	for range rounds {
 		r := new(miekg.Msg)
-		if err := r.Unpack(f.handler.Reply(nil, raw, dns.UDP)); err != nil {
+		if err := r.Unpack(f.handler.Reply(context.Background(), nil, raw, dns.UDP)); err != nil {
 			t.Fatal(err)
 		}
 		firsts[r.Answer[0].(*miekg.SRV).Target]++
@@ -242,10 +243,10 @@ func TestStats(t *testing.T) {
 	f := newFixture(t, dns.Config{})
 	f.many("web", 100)
 	for _, name := range []string{"web.service.rollcall.internal.", "x.service.rollcall.internal.", "example.com."} {
-		f.handler.Reply(nil, packQuery(t, name, miekg.TypeA), dns.UDP)
+		f.handler.Reply(context.Background(), nil, packQuery(t, name, miekg.TypeA), dns.UDP)
 	}
-	f.handler.Reply(nil, packQuery(t, "web.service.rollcall.internal.", miekg.TypeA), dns.TCP)
-	f.handler.Reply(nil, []byte{1, 2, 3}, dns.UDP)
+	f.handler.Reply(context.Background(), nil, packQuery(t, "web.service.rollcall.internal.", miekg.TypeA), dns.TCP)
+	f.handler.Reply(context.Background(), nil, []byte{1, 2, 3}, dns.UDP)
 	want := dns.Stats{
 		UDPQueries: 4, TCPQueries: 1, Truncated: 1, Dropped: 1,
 		Replies: map[string]uint64{"noerror": 2, "nxdomain": 1, "refused": 1},
@@ -297,7 +298,7 @@ func FuzzHandler(f *testing.F) {
 		if tcp {
 			transport, limit = dns.TCP, 65535
 		}
-		reply := fx.handler.Reply([]byte("before"), raw, transport)
+		reply := fx.handler.Reply(context.Background(), []byte("before"), raw, transport)
 		if string(reply[:6]) != "before" {
 			t.Fatal("what was in the buffer is gone")
 		}

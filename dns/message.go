@@ -17,6 +17,8 @@ type message struct {
 
 	answers, authorities, additionals uint16
 	authoritative, truncated          bool
+	recursive                         bool   // whoever asks may ask for other names too
+	explanation                       string // of a code, for people (RFC 8914); empty for none
 }
 
 // optBytes is the length of an OPT record without options.
@@ -45,6 +47,9 @@ func (m *message) finish(rcode int) []byte {
 	if m.truncated {
 		bits |= bitTruncated
 	}
+	if m.recursive {
+		bits |= bitRecursionAvailable
+	}
 	questions := uint16(0)
 	if m.query.questionEnd > headerBytes {
 		questions = 1
@@ -66,7 +71,16 @@ func (m *message) appendOPT(rcode int) {
 		flags = bitDNSSECOK // copied by RFC 3225 section 3
 	}
 	b = binary.BigEndian.AppendUint16(b, flags)
-	m.buf = binary.BigEndian.AppendUint16(b, 0)
+	if m.explanation == "" {
+		m.buf = binary.BigEndian.AppendUint16(b, 0)
+	} else {
+		// It comes with a code and without records, so there is room for it.
+		option := uint16(2 + len(m.explanation))
+		for _, v := range [...]uint16{4 + option, miekg.EDNS0EDE, option, miekg.ExtendedErrorCodeOther} {
+			b = binary.BigEndian.AppendUint16(b, v)
+		}
+		m.buf = append(b, m.explanation...)
+	}
 	m.additionals++
 }
 

@@ -18,16 +18,17 @@ const (
 
 // Bits of the header's second 16 (RFC 1035 section 4.1.1, RFC 2535 section 6.1).
 const (
-	bitResponse         = 1 << 15
-	bitAuthoritative    = 1 << 10
-	bitTruncated        = 1 << 9
-	bitRecursionDesired = 1 << 8
-	bitCheckingDisabled = 1 << 4
-	maskOpcode          = 15 << 11
-	bitDNSSECOK         = 1 << 15 // of an OPT record's TTL
-	pointer             = 0xC000  // marks a name that continues at an offset
-	pointerMax          = 0x3FFF  // the last offset that a pointer can name
-	questionOffset      = headerBytes
+	bitResponse           = 1 << 15
+	bitAuthoritative      = 1 << 10
+	bitTruncated          = 1 << 9
+	bitRecursionDesired   = 1 << 8
+	bitRecursionAvailable = 1 << 7
+	bitCheckingDisabled   = 1 << 4
+	maskOpcode            = 15 << 11
+	bitDNSSECOK           = 1 << 15 // of an OPT record's TTL
+	pointer               = 0xC000  // marks a name that continues at an offset
+	pointerMax            = 0x3FFF  // the last offset that a pointer can name
+	questionOffset        = headerBytes
 )
 
 // query is what a client asked. It refers to the client's bytes.
@@ -169,6 +170,14 @@ func (n *name) read(raw []byte, at int) int {
 func (n *name) label(i int) []byte {
 	start := int(n.starts[i])
 	return n.wire[start+1 : start+1+int(n.wire[start])]
+}
+
+// startOf is where the i-th label from the left begins in wire, or the root behind the last one.
+func (n *name) startOf(i int) int {
+	if i == n.labels {
+		return n.length - 1
+	}
+	return int(n.starts[i])
 }
 
 // below gives how many labels stand before a domain of so many labels; false when the name is not in the domain.

@@ -1,6 +1,7 @@
 package dns_test
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -165,7 +166,7 @@ func runRaw(t *testing.T, f *fixture, d *datadriven.TestData) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw := f.handler.Reply(nil, query, dns.UDP)
+	raw := f.handler.Reply(context.Background(), nil, query, dns.UDP)
 	if len(raw) == 0 {
 		return "no reply\n"
 	}

@@ -1,7 +1,8 @@
 // Package dns answers DNS queries, by UDP and TCP, from the view in projections/names.
 //
-// It knows no Raft, no disk and no events: what the view does not have does not exist. It asks nobody else either:
-// names outside its domain are refused.
+// It knows no Raft, no disk and no events: what the view does not have does not exist. Two kinds of names have to be
+// waited for, and hold up no other: those of the past, which it is given a function to read, and those that are not its
+// own, where it is told whom to ask.
 package dns
 
 import (
@@ -28,6 +29,8 @@ type Server struct {
 	tcp *net.TCPListener
 
 	closing chan struct{}
+	waits   context.Context // what queries that wait for their answers wait in; it ends when the server closes
+	end     context.CancelFunc
 	running sync.WaitGroup // every goroutine of the server
 
 	mu     sync.Mutex
@@ -45,6 +48,7 @@ func Listen(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Address = tcp.Addr().String() // with the port that was free
 	if len(c.Addresses) == 0 {
 		c.Addresses = []netip.Addr{tcp.Addr().(*net.TCPAddr).AddrPort().Addr()}
 	}
@@ -56,6 +60,7 @@ func Listen(c Config) (*Server, error) {
 		handler: h, logger: c.Logger, idleTimeout: c.TCPIdleTimeout, connsMax: int64(c.TCPConnectionsMax),
 		udp: udp, tcp: tcp, closing: make(chan struct{}), conns: map[*net.TCPConn]struct{}{},
 	}
+	s.waits, s.end = context.WithCancel(context.Background())
 	s.start()
 	return s, nil
 }
@@ -157,6 +162,7 @@ func (s *Server) stopReading() error {
 	}
 	s.closed = true
 	close(s.closing)
+	s.end()
 	err := errors.Join(s.tcp.Close(), s.udp.SetReadDeadline(aLongTimeAgo))
 	for conn := range s.conns {
 		err = errors.Join(err, conn.SetReadDeadline(aLongTimeAgo))

@@ -17,6 +17,7 @@ type counters struct {
 	rcodes     [rcodesCount]atomic.Uint64
 	truncated  atomic.Uint64
 	dropped    atomic.Uint64
+	forwarded  atomic.Uint64
 	unsent     atomic.Uint64
 	refused    atomic.Uint64
 	open       atomic.Int64
@@ -32,6 +33,8 @@ type Stats struct {
 	Truncated uint64
 	// Dropped is how many messages got no reply.
 	Dropped uint64
+	// Forwarded is how many replies another server gave.
+	Forwarded uint64
 	// Unsent is how many replies the system refused to send by UDP.
 	Unsent uint64
 	// TCPConnections is how many are open now, TCPRefused how many were too many.
@@ -44,7 +47,7 @@ func (h *Handler) Stats() Stats {
 	c := &h.counters
 	s := Stats{
 		UDPQueries: c.transports[UDP].Load(), TCPQueries: c.transports[TCP].Load(),
-		Replies: make(map[string]uint64, rcodesCount), Truncated: c.truncated.Load(), Dropped: c.dropped.Load(), Unsent: c.unsent.Load(),
+		Replies: make(map[string]uint64, rcodesCount), Truncated: c.truncated.Load(), Dropped: c.dropped.Load(), Forwarded: c.forwarded.Load(), Unsent: c.unsent.Load(),
 		TCPConnections: c.open.Load(), TCPRefused: c.refused.Load(),
 	}
 	for rcode := range c.rcodes {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -62,26 +63,32 @@ func (s *Server) closeConn(conn *net.TCPConn) {
 	}
 }
 
-// serveTCP answers the queries of a connection, in their order, until the client ends it or is idle for too long.
-// Queries may follow one another without waiting (RFC 7766 section 6.2.1.1): their replies are collected and sent
-// when no further query waits.
+// serveTCP answers the queries of a connection until the client ends it or is idle for too long. Queries may follow one
+// another without waiting (RFC 7766 section 6.2.1.1): their replies are collected and sent when no further query waits.
+// They come in the order of the queries, but for those that have to be waited for, which hold up no other (section 7).
 func (s *Server) serveTCP(conn *net.TCPConn) error {
-	in, out := bufio.NewReaderSize(conn, 2+queryBytesMax), bufio.NewWriter(conn)
+	in, out := bufio.NewReaderSize(conn, 2+queryBytesMax), &tcpReplies{s: s, conn: conn, out: bufio.NewWriter(conn)}
+	defer out.waiting.Wait()
 	var query, reply []byte
 	for {
 		if !holdsQuery(in) {
-			if err := s.flush(conn, out); err != nil {
+			if err := out.flush(); err != nil {
 				return err
 			}
 		}
 		var err error
 		if query, err = s.readTCP(conn, in, query); err != nil {
-			return errors.Join(withoutEnd(err), s.flush(conn, out))
+			return errors.Join(withoutEnd(err), out.flush())
 		}
-		if reply = s.handler.Reply(reply[:0], query, TCP); len(reply) == 0 {
-			return s.flush(conn, out) // a client that sends no queries is none
+		var later *waiting
+		if reply, later = s.handler.reply(reply[:0], query, TCP); later != nil {
+			out.sendLater(later)
+			continue
 		}
-		if err := s.writeTCP(conn, out, reply); err != nil {
+		if len(reply) == 0 {
+			return out.flush() // a client that sends no queries is none
+		}
+		if err := out.write(reply); err != nil {
 			return err
 		}
 	}
@@ -130,27 +137,50 @@ func (s *Server) setReadDeadline(conn *net.TCPConn) error {
 	return conn.SetReadDeadline(time.Now().Add(s.idleTimeout))
 }
 
-func (s *Server) writeTCP(conn *net.TCPConn, out *bufio.Writer, reply []byte) error {
-	if err := conn.SetWriteDeadline(time.Now().Add(s.idleTimeout)); err != nil {
+// tcpReplies is what goes back through a connection.
+type tcpReplies struct {
+	s       *Server
+	conn    *net.TCPConn
+	waiting sync.WaitGroup // of replies that are sent later
+
+	mu  sync.Mutex
+	out *bufio.Writer // guarded by mu
+}
+
+func (c *tcpReplies) write(reply []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.conn.SetWriteDeadline(time.Now().Add(c.s.idleTimeout)); err != nil {
 		return err
 	}
 	var length [2]byte
 	binary.BigEndian.PutUint16(length[:], uint16(len(reply)))
-	if _, err := out.Write(length[:]); err != nil {
+	if _, err := c.out.Write(length[:]); err != nil {
 		return err
 	}
-	_, err := out.Write(reply)
+	_, err := c.out.Write(reply)
 	return err
 }
 
-func (s *Server) flush(conn *net.TCPConn, out *bufio.Writer) error {
-	if out.Buffered() == 0 {
+func (c *tcpReplies) flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out.Buffered() == 0 {
 		return nil
 	}
-	if err := conn.SetWriteDeadline(time.Now().Add(s.idleTimeout)); err != nil {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(c.s.idleTimeout)); err != nil {
 		return err
 	}
-	return out.Flush()
+	return c.out.Flush()
+}
+
+// sendLater sends a reply once it is there. A connection that takes none ends, and its reader sees that.
+func (c *tcpReplies) sendLater(w *waiting) {
+	c.waiting.Go(func() {
+		if errors.Join(c.write(w.reply(c.s.waits, nil)), c.flush()) != nil {
+			c.s.closeConn(c.conn)
+		}
+	})
 }
 
 // withoutEnd forgets an error that is an ordinary end of a connection.

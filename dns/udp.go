@@ -26,7 +26,13 @@ func (s *Server) serveUDP() {
 			}
 			continue
 		}
-		if reply = s.handler.Reply(reply[:0], query[:n], UDP); len(reply) > 0 {
+		var later *waiting
+		if reply, later = s.handler.reply(reply[:0], query[:n], UDP); later != nil {
+			s.running.Go(func() {
+				_, err := s.udp.WriteToUDPAddrPort(later.reply(s.waits, nil), from)
+				s.noteWrite(err)
+			})
+		} else if len(reply) > 0 {
 			_, err = s.udp.WriteToUDPAddrPort(reply, from)
 			s.noteWrite(err)
 		}
@@ -45,7 +51,13 @@ func (s *Server) serveUDPAnyAddress() {
 			}
 			continue
 		}
-		if reply = s.handler.Reply(reply[:0], query[:n], UDP); len(reply) > 0 {
+		var later *waiting
+		if reply, later = s.handler.reply(reply[:0], query[:n], UDP); later != nil {
+			s.running.Go(func() {
+				_, err := miekg.WriteToSessionUDP(s.udp, later.reply(s.waits, nil), session)
+				s.noteWrite(err)
+			})
+		} else if len(reply) > 0 {
 			_, err = miekg.WriteToSessionUDP(s.udp, reply, session)
 			s.noteWrite(err)
 		}

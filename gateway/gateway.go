@@ -43,6 +43,8 @@ type Backend interface {
 	// Observations are what the last looks at the targets of a service's checks gave, from every server that answers soon:
 	// none of it is in a ledger. What nobody has looked at, or remembers, is left out.
 	Observations(ctx context.Context, namespace, service string) (map[CheckKey]Observation, error)
+	// Note has this server remember what an instance reported of a TTL check, beside its status.
+	Note(namespace, service string, k CheckKey, o Observation)
 	// Members are the servers of the cluster, in name order, as far as this server knows.
 	Members(ctx context.Context) ([]Member, error)
 	// Groups are the Raft groups, in order. It asks each of them.
@@ -110,7 +112,7 @@ type Observation struct {
 	// Output is text that the target chose, for people. It is bounded, and has no control characters.
 	Output string    `json:"output,omitempty"`
 	At     time.Time `json:"at"`
-	Server string    `json:"server"` // that looked
+	Server string    `json:"server"` // that looked, or that was told
 	// Fault says, where the server takes itself for what fails, what it saw, and what becomes of it: the check keeps the
 	// status that it had.
 	Fault string `json:"fault,omitempty"`

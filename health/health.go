@@ -348,23 +348,25 @@ func (c *Checker) Counts() Counts {
 	return n
 }
 
-// Looks tells whether targets of a service are looked at, and whether this server looks at all of them.
+// Looks tells whether a service has checks, and whether this server knows the last result of all of them, so that no other
+// server needs to be asked.
 func (c *Checker) Looks(namespace, service string) (some, all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all = true
 	if l := c.ledgers[namespace]; l != nil {
 		for _, i := range l.instances[service] {
-			for _, t := range i.targets {
+			for _, check := range i.Checks {
 				some = true
-				all = all && t.owned && !t.looked.IsZero()
+				t := i.targets[check.ID] // an instance reports to any server
+				all = all && t != nil && t.owned && !t.looked.IsZero()
 			}
 		}
 	}
 	return some, all
 }
 
-// Observations gives what this server's last looks at the targets of a service gave.
+// Observations gives what this server's last looks at the targets of a service gave, and what was reported to it.
 func (c *Checker) Observations(namespace, service string) map[gateway.CheckKey]gateway.Observation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -374,13 +376,27 @@ func (c *Checker) Observations(namespace, service string) map[gateway.CheckKey]g
 		return all
 	}
 	for _, i := range l.instances[service] {
-		for _, t := range i.targets {
-			if seen, ok := c.outputs.get(t.key); ok {
-				all[gateway.CheckKey{ID: t.id, Check: t.key.check}] = seen
+		for _, check := range i.Checks {
+			if seen, ok := c.outputs.get(key{namespace, service, i.ID, check.ID}); ok {
+				all[gateway.CheckKey{ID: i.ID, Check: check.ID}] = seen
 			}
 		}
 	}
 	return all
+}
+
+// Note remembers what an instance reported of itself, as it does what looks give. Of what is not known here it remembers
+// nothing.
+func (c *Checker) Note(namespace, service string, k gateway.CheckKey, seen gateway.Observation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.ledgers[namespace]; l != nil {
+		if i := l.instances[service][k.ID]; i != nil {
+			if check, ok := i.Check(k.Check); ok && check.TTL > 0 {
+				c.outputs.set(key{namespace, service, k.ID, k.Check}, seen)
+			}
+		}
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -156,6 +156,11 @@ func (l *ledger) register(r event.Registration, h event.Health) *instance {
 		i = &instance{targets: map[string]*target{}}
 		l.instances[r.Service][r.ID] = i
 	}
+	for _, check := range i.Checks {
+		if now, ok := r.Check(check.ID); check.TTL > 0 && (!ok || now.TTL == 0) {
+			l.checker.outputs.drop(key{l.name, i.Service, i.ID, check.ID})
+		}
+	}
 	i.Registration, i.health = r, h
 	for id, t := range i.targets {
 		if check, ok := r.Check(id); !ok || !looked(check) {
@@ -223,6 +228,9 @@ func (l *ledger) remove(service, id string) {
 	}
 	for _, t := range i.targets {
 		l.forget(i, t)
+	}
+	for _, check := range i.Checks {
+		l.checker.outputs.drop(key{l.name, service, id, check.ID})
 	}
 }
 

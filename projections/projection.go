@@ -115,6 +115,12 @@ func (v View) Node(name string) (event.Node, bool) { return registry.Node(v.rows
 // Nodes yields the nodes of which anything is known, by name.
 func (v View) Nodes() iter.Seq[event.Node] { return registry.Nodes(v.rows) }
 
+// Spellings gives the services with instances whose names differ from one in upper and lower case only.
+func (v View) Spellings(service string) []string { return registry.Spellings(v.rows, service) }
+
+// NodeSpellings gives the nodes of which anything is known likewise.
+func (v View) NodeSpellings(node string) []string { return registry.NodeSpellings(v.rows, node) }
+
 // Namespace gives one namespace; only _system's view knows any.
 func (v View) Namespace(name string) (event.Namespace, bool) { return namespaces.Get(v.rows, name) }
 

@@ -14,9 +14,11 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/rollcall/rollcall/dns"
 	"github.com/rollcall/rollcall/gateway/notify"
 	"github.com/rollcall/rollcall/log"
 	"github.com/rollcall/rollcall/log/event"
+	"github.com/rollcall/rollcall/projections/names"
 )
 
 // Config is everything that can be set about a server. The zero value of a field means its default; the command
@@ -40,7 +42,10 @@ type Config struct {
 	NonVoter bool `toml:"non-voter"`
 
 	DNSDomain string `toml:"dns-domain"` // the domain that DNS answers for; default: rollcall.internal.
-	Groups    uint64 `toml:"groups"`     // Raft groups of a new cluster; default 4
+	// DNSForward are the DNS servers that are asked for other names, one after the other: "HOST:PORT,HOST:PORT". Without
+	// any, other names are refused.
+	DNSForward string `toml:"dns-forward"`
+	Groups     uint64 `toml:"groups"` // Raft groups of a new cluster; default 4
 
 	WindowBytes Size     `toml:"window-bytes"` // what a NATS stream keeps of each namespace; default 64 MiB
 	WindowAge   Duration `toml:"window-age"`   // and for how long; default 24h
@@ -198,6 +203,9 @@ func (c *Config) Check() error {
 			errs = append(errs, fmt.Errorf("join %q: the HTTP address of a server, such as http://127.0.0.1:7600", url))
 		}
 	}
+	if err := (dns.Config{View: names.New(), Domain: c.DNSDomain, Address: c.DNS, Forward: c.forwards()}).Validate(); err != nil {
+		errs = append(errs, err)
+	}
 	if c.Groups > groupsMax {
 		errs = append(errs, fmt.Errorf("groups %d: 1 to %d", c.Groups, groupsMax))
 	}
@@ -222,6 +230,14 @@ func (c *Config) Check() error {
 		errs = append(errs, fmt.Errorf("window-bytes %d: at least %d, so that the largest event fits", c.WindowBytes, notify.WindowBytesMin))
 	}
 	return errors.Join(errs...)
+}
+
+// forwards reads DNSForward.
+func (c *Config) forwards() []string {
+	if c.DNSForward == "" {
+		return nil
+	}
+	return strings.Split(c.DNSForward, ",")
 }
 
 // scrubBytes is ScrubRate as package log has it: there zero is the default, and less than zero means never.

@@ -163,6 +163,12 @@ func (s *Server) serveOutputs(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, all)
 }
 
+// Note implements gateway.Backend.
+func (s *Server) Note(namespace, service string, k gateway.CheckKey, o gateway.Observation) {
+	o.Server = s.config.Name
+	s.checker.Note(namespace, service, k, o)
+}
+
 // Observations implements gateway.Backend.
 func (s *Server) Observations(ctx context.Context, namespace, service string) (map[gateway.CheckKey]gateway.Observation, error) {
 	if _, err := s.find(ctx, namespace, true); err != nil {

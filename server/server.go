@@ -284,7 +284,10 @@ func (s *Server) startNATS(ctx context.Context) (err error) {
 }
 
 func (s *Server) startDNS(context.Context) (err error) {
-	s.dns, err = dns.Listen(dns.Config{View: s.names, Domain: s.config.DNSDomain, Address: s.config.DNS, Logger: s.config.Logger})
+	s.dns, err = dns.Listen(dns.Config{
+		View: s.names, Domain: s.config.DNSDomain, Address: s.config.DNS, At: s.namesAt, Forward: s.config.forwards(),
+		Logger: s.config.Logger,
+	})
 	if err == nil {
 		s.listens(func(e *Endpoints) { e.DNS = s.dns.Addr() })
 	}

@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/rollcall/rollcall/commands"
+	"github.com/rollcall/rollcall/dns"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/store"
 	"github.com/rollcall/rollcall/projections"
+	"github.com/rollcall/rollcall/projections/names"
 )
 
 // admit makes a namespace known to the doors, and has the views that live in memory follow its ledger. Doing it
@@ -42,12 +47,9 @@ func (s *Server) loadNames(namespace string, group uint64) (gateway.Follower, er
 	var shown event.Revision
 	err := s.log.View(group, namespace, nil, func(rows store.Reader, revision event.Revision) error {
 		shown = revision
-		s.names.Load(namespace, revision, func(yield func(event.Instance) bool) {
-			for r := range projections.NewView(rows, revision).Instances("") {
-				if !yield(r.Instance) {
-					return
-				}
-			}
+		v := projections.NewView(rows, revision)
+		s.names.Load(namespace, revision, names.State{
+			Instances: registrations(v, ""), Nodes: v.Nodes(), Services: v.AllServiceSettings(),
 		})
 		return nil
 	})
@@ -59,6 +61,61 @@ func (s *Server) loadNames(namespace string, group uint64) (gateway.Follower, er
 		return nil, err
 	}
 	return follower{f}, nil
+}
+
+// registrations are the instances of a service, or with none of all, as the DNS view takes them.
+func registrations(v projections.View, service string) iter.Seq[names.Registered] {
+	return func(yield func(names.Registered) bool) {
+		for r, h := range v.WithHealth(service) {
+			if !yield(names.Registered{Instance: r.Instance, Health: h}) {
+				return
+			}
+		}
+	}
+}
+
+// namesAt gives what DNS is asked for of a namespace's past, as this server has it.
+func (s *Server) namesAt(ctx context.Context, p dns.Past) (shown *names.Namespace, err error) {
+	err = s.View(ctx, p.Namespace, gateway.ReadOptions{At: p.Revision, Stale: true}, func(v gateway.View) error {
+		shown = names.Fold(p.Namespace, p.Revision, pastState(v, p))
+		return nil
+	})
+	var unknown gateway.RevisionError
+	var trimmed gateway.TrimmedError
+	switch {
+	case errors.As(err, &unknown):
+		return nil, dns.ErrNoRevision
+	case errors.As(err, &trimmed):
+		return nil, dns.ErrTrimmed
+	case err != nil:
+		s.config.Logger.Warn("DNS cannot show a namespace's past", "namespace", p.Namespace, "revision", p.Revision, "error", err)
+	}
+	return shown, err
+}
+
+// pastState reads the one service or node that is asked for, with whatever decides how it is: there may be very many
+// others.
+func pastState(v gateway.View, p dns.Past) (state names.State) {
+	nodes := map[string]event.Node{}
+	settings := map[string]event.ServiceSettings{}
+	var instances []names.Registered
+	if p.Node != "" {
+		for _, name := range v.NodeSpellings(p.Node) {
+			nodes[name], _ = v.Node(name)
+		}
+	}
+	if p.Service != "" {
+		for _, name := range v.Spellings(p.Service) {
+			settings[name], _ = v.ServiceSettings(name)
+			instances = slices.AppendSeq(instances, registrations(v.View, name))
+		}
+	}
+	for _, r := range instances {
+		if n, ok := v.Node(r.Instance.Node); ok {
+			nodes[n.Name] = n
+		}
+	}
+	return names.State{Instances: slices.Values(instances), Nodes: maps.Values(nodes), Services: maps.All(settings)}
 }
 
 // followNames keeps the DNS view of a namespace up with its ledger, until the server stops.

@@ -22,11 +22,12 @@ type serveCmd struct {
 	Name string `env:"ROLLCALL_NAME" placeholder:"NAME" help:"The server's name; by default the host's."`
 	Data string `env:"ROLLCALL_DATA" placeholder:"DIR" help:"Data folder; by default ./rollcall-data."`
 
-	HTTP      string `name:"http" env:"ROLLCALL_HTTP" placeholder:"HOST:PORT" help:"HTTP listener; by default 127.0.0.1:7600. Port 0 takes a free one."`
-	Raft      string `env:"ROLLCALL_RAFT" placeholder:"HOST:PORT" help:"Listener for the other servers; by default 127.0.0.1:7601."`
-	NATS      string `name:"nats" env:"ROLLCALL_NATS" placeholder:"HOST:PORT" help:"NATS listener; by default 127.0.0.1:4222."`
-	DNS       string `name:"dns" env:"ROLLCALL_DNS" placeholder:"HOST:PORT" help:"DNS listener, UDP and TCP; by default 127.0.0.1:7653."`
-	DNSDomain string `name:"dns-domain" env:"ROLLCALL_DNS_DOMAIN" placeholder:"DOMAIN" help:"Domain that DNS answers for; by default rollcall.internal."`
+	HTTP       string `name:"http" env:"ROLLCALL_HTTP" placeholder:"HOST:PORT" help:"HTTP listener; by default 127.0.0.1:7600. Port 0 takes a free one."`
+	Raft       string `env:"ROLLCALL_RAFT" placeholder:"HOST:PORT" help:"Listener for the other servers; by default 127.0.0.1:7601."`
+	NATS       string `name:"nats" env:"ROLLCALL_NATS" placeholder:"HOST:PORT" help:"NATS listener; by default 127.0.0.1:4222."`
+	DNS        string `name:"dns" env:"ROLLCALL_DNS" placeholder:"HOST:PORT" help:"DNS listener, UDP and TCP; by default 127.0.0.1:7653."`
+	DNSDomain  string `name:"dns-domain" env:"ROLLCALL_DNS_DOMAIN" placeholder:"DOMAIN" help:"Domain that DNS answers for; by default rollcall.internal."`
+	DNSForward string `name:"dns-forward" env:"ROLLCALL_DNS_FORWARD" placeholder:"HOST:PORT[,HOST:PORT]" help:"DNS servers that are asked for all other names, one after the other; without any, those are refused."`
 
 	Bootstrap     string `env:"ROLLCALL_BOOTSTRAP" placeholder:"NAME=HOST:PORT,…" help:"The servers that a new cluster begins with, this one among them, with their Raft addresses."`
 	Join          string `env:"ROLLCALL_JOIN" placeholder:"URL[,URL]" help:"Join the running cluster of these servers (HTTP)."`
@@ -117,6 +118,7 @@ func (c serveCmd) config(stderr io.Writer) (server.Config, error) {
 	over(&config.NATS, c.NATS)
 	over(&config.DNS, c.DNS)
 	over(&config.DNSDomain, c.DNSDomain)
+	over(&config.DNSForward, c.DNSForward)
 	over(&config.Bootstrap, c.Bootstrap)
 	over(&config.Join, c.Join)
 	over(&config.RaftAdvertise, c.RaftAdvertise)

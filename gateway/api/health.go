@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/gateway"
@@ -151,7 +154,39 @@ func newInstanceState(r event.Registration, h event.Health, node event.Maintenan
 func (s instanceState) shows() event.Revision { return s.latest }
 
 // observe adds to the checks of instances of a service what the servers that look at them have in memory.
-func (c *call) observe(service string, instances []instanceState) {}
+// The past has none, and who cannot be asked keeps nobody waiting.
+func (c *call) observe(service string, instances []instanceState) {
+	checked := slices.ContainsFunc(instances, func(s instanceState) bool { return len(s.Checks) > 0 })
+	if c.query["at"] != nil || !checked {
+		return
+	}
+	seen, err := c.api.Backend.Observations(c.ctx, c.namespace, service)
+	if err != nil {
+		return
+	}
+	for i := range instances {
+		for n := range instances[i].Checks {
+			check := &instances[i].Checks[n]
+			if o, ok := seen[gateway.CheckKey{ID: instances[i].ID, Check: check.ID}]; ok {
+				check.Output, check.Server, check.Fault = o.Output, o.Server, o.Fault
+				check.Looked = o.At.UTC().Format(time.RFC3339Nano)
+			}
+		}
+	}
+}
+
+// outputBytesMax is how much of an output is kept.
+const outputBytesMax = 4 << 10
+
+// note has what an instance said of itself be remembered.
+func (c *call) note(r commands.ReportStatus, output string) {
+	if len(output) > outputBytesMax {
+		output = strings.ToValidUTF8(output[:outputBytesMax], "")
+	}
+	c.api.Backend.Note(c.namespace, r.Service, gateway.CheckKey{ID: r.ID, Check: r.Check}, gateway.Observation{
+		Status: r.Status, Output: output, At: c.api.Now(),
+	})
+}
 
 // reportTries is how often a report is tried when something else happens to the check at the same moment.
 const reportTries = 3
@@ -174,6 +209,7 @@ func putReport(c *call) error {
 	if err != nil {
 		return err
 	}
+	c.note(at, given.Output)
 	c.committed(revision)
 	return c.json(http.StatusOK, reported{Revision: revision, TTL: ttl})
 }

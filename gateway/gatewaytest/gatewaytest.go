@@ -130,6 +130,12 @@ func (b *Backend) Renew(ctx context.Context, namespace string, lease gateway.Lea
 	return r, err
 }
 
+// Note implements gateway.Backend.
+func (b *Backend) Note(namespace, service string, k gateway.CheckKey, o gateway.Observation) {
+	o.Server = "test"
+	b.SetObservation(namespace, service, k, o)
+}
+
 // Observations implements gateway.Backend: they are those that SetObservation has set.
 func (b *Backend) Observations(_ context.Context, namespace, service string) (map[gateway.CheckKey]gateway.Observation, error) {
 	b.mu.RLock()

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/rollcall/rollcall/log/event"
@@ -67,4 +68,44 @@ func Held(r store.Reader, session string) iter.Seq[event.Registration] {
 			}
 		}
 	}
+}
+
+// Spellings gives the services with instances whose names differ from one in upper and lower case only, itself included.
+func Spellings(r store.Reader, service string) (all []string) {
+	for _, at := range spell(r, store.TableInstances, nil, service+"\x00") {
+		all = append(all, at[:len(service)])
+	}
+	return all
+}
+
+// NodeSpellings gives the nodes of which anything is known likewise.
+func NodeSpellings(r store.Reader, node string) (all []string) {
+	for _, name := range spell(r, store.TableNodes, nil, node) {
+		if _, ok := r.Get(store.TableNodes, []byte(name)); ok {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// spell gives the prefixes of keys that begin with one and go on as rest does, but for the letters' case. It looks for
+// each letter whether anything goes on with it, which takes a few steps for each spelling that there is.
+func spell(r store.Reader, t store.Table, prefix []byte, rest string) (all []string) {
+	found := false
+	for range r.Scan(t, prefix, nil) {
+		found = true
+		break
+	}
+	if !found {
+		return nil
+	}
+	if rest == "" {
+		return []string{string(prefix)}
+	}
+	upper, lower := strings.ToUpper(rest[:1]), strings.ToLower(rest[:1])
+	all = spell(r, t, append(slices.Clip(prefix), upper...), rest[1:])
+	if lower != upper {
+		all = append(all, spell(r, t, append(slices.Clip(prefix), lower...), rest[1:])...)
+	}
+	return all
 }
