@@ -121,6 +121,13 @@ func (p *process) awaitStatuses(status string, n int) {
 	awaitThat(p.t, fmt.Sprintf("%d %s", n, status), func() bool { return p.statuses()[status] == n })
 }
 
+// check gives the check of an instance, as a server shows it.
+func (p *process) check(id string) map[string]any {
+	p.t.Helper()
+	i := p.do("GET", "/v1/default/services/web/instances/"+id, "").want(p.t, http.StatusOK)
+	return i["checks"].([]any)[0].(map[string]any)
+}
+
 // changes counts the changes of status in the ledger.
 func (p *process) changes() int {
 	p.t.Helper()
@@ -245,8 +252,24 @@ func TestObserverAtFault(t *testing.T) {
 	x.mu.Lock()
 	x.blind = "b"
 	x.mu.Unlock()
-	awaitThat(t, "b suspects itself", func() bool { return c.servers["b"].metric("rollcall_checks_suspect") == 1 })
+	awaitThat(t, "b suspects itself, and a says so", func() bool {
+		held := 0
+		for _, id := range ids {
+			if shown := c.servers["a"].check(id); shown["fault"] != nil && shown["status"] == "passing" && shown["server"] == "b" {
+				held++
+			}
+		}
+		return held > 0 && c.servers["b"].metric("rollcall_checks_suspect") == 1
+	})
 	x.awaitLooked(t, "b", ids)
+	for _, p := range c.servers { // each knows what the others saw, and that it counts
+		for _, id := range ids {
+			shown := p.check(id)
+			if output, _ := shown["output"].(string); !strings.HasPrefix(output, "HTTP/1.1 200 OK: asked at") || shown["fault"] != nil || shown["server"] == "b" {
+				t.Errorf("%s shows %v", p.data, shown)
+			}
+		}
+	}
 	if n := c.servers["a"].changes(); n != changes {
 		t.Errorf("%d changes by what only b saw", n-changes)
 	}
@@ -260,6 +283,9 @@ func TestEverythingFails(t *testing.T) {
 	ids := x.registerAll(p, 6)
 	x.set(true, ids...)
 	awaitThat(t, "all held", func() bool { return p.metric("rollcall_checks_held") == float64(len(ids)) })
+	if fault, _ := p.check(ids[0])["fault"].(string); !strings.Contains(fault, "6 of 6 instances") {
+		t.Errorf("fault %q", fault)
+	}
 	x.set(false, ids...)
 	awaitThat(t, "none held", func() bool { return p.metric("rollcall_checks_held") == 0 })
 	if n := p.changes(); n != len(ids) { // they became passing
