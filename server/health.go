@@ -41,7 +41,7 @@ func (s *Server) startHealth(context.Context) error {
 	s.coordinator = health.NewCoordinator(s.config.Name)
 	s.checker = health.New(checkHost{leaseHost{s}}, health.Config{
 		Server: s.config.Name, Commands: s.config.EnableCommandChecks, Logger: s.config.Logger,
-		Prober: &probe.Prober{Commands: s.config.EnableCommandChecks},
+		Prober: &probe.Prober{Commands: s.config.EnableCommandChecks, UserAgent: "rollcall-check (" + s.config.Name + ")"},
 	})
 	s.transport.Handle("POST "+pathCheckers, s.quarantineGate(http.HandlerFunc(s.serveCheckers)).ServeHTTP)
 	s.transport.Handle("GET "+pathOutputs, s.quarantineGate(http.HandlerFunc(s.serveOutputs)).ServeHTTP)
@@ -82,7 +82,8 @@ func (h checkHost) Coordinate(ctx context.Context, p health.Poll) (g health.Gran
 	members, _, _ := h.roll()
 	for _, m := range members {
 		if m.Replica == leader {
-			return g, h.Server.ask(ctx, m.Address, http.MethodPost, pathCheckers, p, &g)
+			err = h.ask(ctx, m.Address, http.MethodPost, pathCheckers, p, &g)
+			return g, err
 		}
 	}
 	return g, gateway.ErrUnavailable
@@ -120,7 +121,7 @@ func (s *Server) serveCheckers(w http.ResponseWriter, r *http.Request) {
 	for _, m := range members {
 		known = known || m.Name == p.Name
 	}
-	g, err := health.Grant{}, error(gateway.ErrUnavailable)
+	g, err := health.Grant{}, gateway.ErrUnavailable
 	if known { // who was removed looks at nothing
 		g, err = s.assign(r.Context(), p)
 	}

@@ -44,11 +44,11 @@ func (p *Prober) command(ctx context.Context, args []string, instance event.Inst
 		killGroup(cmd) // what it may have left behind
 	case <-ctx.Done():
 		killGroup(cmd)
-		<-ended
+		err = <-ended
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return critical(reasonTimeout, said.String())
 		}
-		return critical("command was stopped", said.String())
+		return critical("command was stopped", errors.Join(ctx.Err(), err).Error())
 	}
 	return exitOf(cmd, err, said.String())
 }
