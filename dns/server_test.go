@@ -18,7 +18,6 @@ import (
 
 	"github.com/rollcall/rollcall/dns"
 	"github.com/rollcall/rollcall/log/event"
-	"github.com/rollcall/rollcall/projections/names"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,8 +28,11 @@ const patience = 10 * time.Second
 // listen starts a server over a fixture's view; it is closed when the test ends.
 func listen(t *testing.T, c dns.Config) (*dns.Server, *fixture) {
 	t.Helper()
-	f := &fixture{view: names.New(), heads: map[string]event.Revision{}}
+	f := newEmptyFixture()
 	c.View = f.view
+	if c.At == nil {
+		c.At = f.at
+	}
 	if c.Address == "" {
 		c.Address = "127.0.0.1:0"
 	}
