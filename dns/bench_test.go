@@ -81,7 +81,9 @@ func BenchmarkPTR(b *testing.B) { benchmarkReply(b, "7.0.0.10.in-addr.arpa.", mi
 func BenchmarkNode(b *testing.B) { benchmarkReply(b, "n1.node.rollcall.internal.", miekg.TypeA) }
 
 // BenchmarkPast is a name of the past that was asked for before.
-func BenchmarkPast(b *testing.B) { benchmarkReply(b, "web.service.at-10.rollcall.internal.", miekg.TypeA) }
+func BenchmarkPast(b *testing.B) {
+	benchmarkReply(b, "web.service.at-10.rollcall.internal.", miekg.TypeA)
+}
 
 func BenchmarkNXDOMAIN(b *testing.B) {
 	benchmarkReply(b, "none.service.rollcall.internal.", miekg.TypeA)
