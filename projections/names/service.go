@@ -215,7 +215,7 @@ func swapLabel(all *sorted[*labelled], edit uint64, label string, before, now *I
 	all.set(edit, l)
 }
 
-func compareLabelled(l *labelled, label []byte) int       { return compareLabel(l.label, label) }
+func compareLabelled(l *labelled, label []byte) int      { return compareLabel(l.label, label) }
 func compareInstanceLabel(i *Instance, label []byte) int { return compareLabel(i.label, label) }
 func compareTarget(t target, label []byte) int           { return compareLabel(t.instance.Target, label) }
 
