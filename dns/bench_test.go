@@ -1,24 +1,56 @@
 package dns_test
 
 import (
-	"context"
 	"testing"
 
 	miekg "github.com/miekg/dns"
 
 	"github.com/rollcall/rollcall/dns"
+	"github.com/rollcall/rollcall/log/event"
 )
 
-// The names that are asked are those of a service of ten instances, by a client that takes 1232 bytes.
-func benchmarkReply(b *testing.B, name string, kind uint16) {
-	f := newFixture(b, dns.Config{})
+// newBenchFixture has a service of ten instances, which is asked for by a client that takes 1232 bytes.
+func newBenchFixture(t testing.TB) *fixture {
+	f := newFixture(t, dns.Config{})
 	f.many("web", 10)
+	f.commit(event.Default, event.NodeSet{Node: "n1", Address: "10.9.9.9", Meta: map[string]string{"k": "v"}})
+	return f
+}
+
+func benchmarkReply(b *testing.B, name string, kind uint16) {
+	f := newBenchFixture(b)
 	raw := packQuery(b, name, kind)
 	reply := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		if reply = f.handler.Reply(context.Background(), reply[:0], raw, dns.UDP); len(reply) < len(raw) {
+		if reply = f.handler.Reply(b.Context(), reply[:0], raw, dns.UDP); len(reply) < len(raw) {
 			b.Fatal("no reply")
+		}
+	}
+}
+
+// TestNoAllocations: an answer from the view is written straight into the bytes that are sent.
+func TestNoAllocations(t *testing.T) {
+	f := newBenchFixture(t)
+	reply := make([]byte, 0, 4096)
+	for _, tt := range []struct {
+		name string
+		kind uint16
+	}{
+		{"web.service.rollcall.internal.", miekg.TypeA},
+		{"web.service.rollcall.internal.", miekg.TypeSRV},
+		{"web.service.rollcall.internal.", miekg.TypeTXT},
+		{"all.web.service.rollcall.internal.", miekg.TypeA},
+		{"_web._all.service.rollcall.internal.", miekg.TypeSRV},
+		{"web-0003.web.instance.rollcall.internal.", miekg.TypeA},
+		{"n1.node.rollcall.internal.", miekg.TypeTXT},
+		{"7.0.0.10.in-addr.arpa.", miekg.TypePTR},
+		{"none.service.rollcall.internal.", miekg.TypeA},
+		{"example.com.", miekg.TypeA},
+	} {
+		raw := packQuery(t, tt.name, tt.kind)
+		if got := testing.AllocsPerRun(100, func() { reply = f.handler.Reply(t.Context(), reply[:0], raw, dns.UDP) }); got != 0 {
+			t.Errorf("%s %s: %v allocations", tt.name, miekg.TypeToString[tt.kind], got)
 		}
 	}
 }
@@ -44,6 +76,15 @@ func BenchmarkInstance(b *testing.B) {
 	benchmarkReply(b, "web-0003.web.instance.rollcall.internal.", miekg.TypeA)
 }
 
+func BenchmarkPTR(b *testing.B) { benchmarkReply(b, "7.0.0.10.in-addr.arpa.", miekg.TypePTR) }
+
+func BenchmarkNode(b *testing.B) { benchmarkReply(b, "n1.node.rollcall.internal.", miekg.TypeA) }
+
+// BenchmarkPast is a name of the past that was asked for before.
+func BenchmarkPast(b *testing.B) {
+	benchmarkReply(b, "web.service.at-10.rollcall.internal.", miekg.TypeA)
+}
+
 func BenchmarkNXDOMAIN(b *testing.B) {
 	benchmarkReply(b, "none.service.rollcall.internal.", miekg.TypeA)
 }
@@ -55,7 +96,7 @@ func BenchmarkPackFixed(b *testing.B) {
 	f.many("web", 10)
 	raw := packQuery(b, "web.service.rollcall.internal.", miekg.TypeA)
 	answer := new(miekg.Msg)
-	if err := answer.Unpack(f.handler.Reply(context.Background(), nil, raw, dns.UDP)); err != nil {
+	if err := answer.Unpack(f.handler.Reply(b.Context(), nil, raw, dns.UDP)); err != nil {
 		b.Fatal(err)
 	}
 	answer.Compress = true

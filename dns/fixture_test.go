@@ -2,12 +2,14 @@ package dns_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	miekg "github.com/miekg/dns"
@@ -22,16 +24,45 @@ type fixture struct {
 	view    *names.View
 	handler *dns.Handler
 	heads   map[string]event.Revision
+	events  map[string][]event.Event // all that were committed, for the past
+	floor   event.Revision           // states of the default namespace before it are no longer kept
 }
 
 func newFixture(t testing.TB, c dns.Config) *fixture {
 	t.Helper()
-	c.View = names.New()
-	h, err := dns.NewHandler(c)
-	if err != nil {
+	f := newEmptyFixture()
+	c.View = f.view
+	if c.At == nil {
+		c.At = f.at
+	}
+	var err error
+	if f.handler, err = dns.NewHandler(c); err != nil {
 		t.Fatal(err)
 	}
-	return &fixture{view: c.View, handler: h, heads: map[string]event.Revision{}}
+	return f
+}
+
+func newEmptyFixture() *fixture {
+	return &fixture{view: names.New(), heads: map[string]event.Revision{}, events: map[string][]event.Event{}}
+}
+
+// at gives a namespace as it was, whatever part of it is asked for.
+func (f *fixture) at(_ context.Context, p dns.Past) (*names.Namespace, error) {
+	if p.Revision > f.heads[p.Namespace] {
+		return nil, dns.ErrNoRevision
+	}
+	if p.Namespace == event.Default && p.Revision < f.floor {
+		return nil, dns.ErrTrimmed
+	}
+	past := names.New()
+	past.AddNamespace(p.Namespace)
+	for _, e := range f.events[p.Namespace] {
+		if e.Commit <= p.Revision {
+			past.Apply(p.Namespace, []event.Event{e})
+		}
+	}
+	past.Load(p.Namespace, p.Revision, names.State{}) // the revision that was asked for, in the middle of a commit too
+	return past.Namespace([]byte(p.Namespace)), nil
 }
 
 // commit applies bodies as one commit.
@@ -42,6 +73,7 @@ func (f *fixture) commit(namespace string, bodies ...event.Body) {
 		events[i] = event.Event{Revision: head + event.Revision(i) + 1, Commit: head + event.Revision(len(bodies)), Body: b}
 	}
 	f.heads[namespace] = head + event.Revision(len(bodies))
+	f.events[namespace] = append(f.events[namespace], events...)
 	f.view.Apply(namespace, events)
 }
 
@@ -127,8 +159,110 @@ func zoneLines(rrs []miekg.RR) []string {
 	return lines
 }
 
-// parseRegister reads "SERVICE ID ADDRESS:PORT [tags=a,b] [meta=k:v,k:v] [protocol=P] [weight=N] [priority=N]". "%20" in a word is
-// a blank.
+// parseBody reads one event:
+//
+//	register SERVICE ID ADDRESS:PORT [tags=a,b] [meta=k:v,k:v] [protocol=P] [weight=N] [priority=N] [node=N] [checks=ID:STATUS,…]
+//	deregister|expire SERVICE ID
+//	status SERVICE ID CHECK STATUS
+//	maintenance SERVICE ID on|off
+//	configure SERVICE [ttl=30s] [only-passing]
+//	node NODE ADDRESS [meta=k:v]
+//	node-maintenance NODE on|off
+//	node-delete NODE
+//
+// "%20" in a word is a blank.
+func parseBody(words []string) (event.Body, error) {
+	for i := range words {
+		words[i] = strings.ReplaceAll(words[i], "%20", " ")
+	}
+	// No event has fewer words than two; those of one that has too few are empty.
+	arg := func(i int) string {
+		if i >= len(words) {
+			return ""
+		}
+		return words[i]
+	}
+	switch words[0] {
+	case "register":
+		i, err := parseRegister(words[1:])
+		return event.InstanceRegistered{Instance: i}, err
+	case "deregister":
+		return event.InstanceDeregistered{Service: arg(1), ID: arg(2)}, nil
+	case "expire":
+		return event.InstanceExpired{Service: arg(1), ID: arg(2)}, nil
+	case "status":
+		status, err := parseStatus(arg(4))
+		return event.InstanceStatus{Service: arg(1), ID: arg(2), Check: arg(3), Status: status}, err
+	case "maintenance":
+		return event.InstanceMaintenance{Service: arg(1), ID: arg(2), Enabled: arg(3) == "on"}, nil
+	case "configure":
+		return parseConfigure(words[1:])
+	case "node":
+		return event.NodeSet{Node: arg(1), Address: arg(2), Meta: parseMeta(strings.TrimPrefix(arg(3), "meta="))}, nil
+	case "node-maintenance":
+		return event.NodeMaintenance{Node: arg(1), Enabled: arg(2) == "on"}, nil
+	case "node-delete":
+		return event.NodeDeleted{Node: arg(1)}, nil
+	}
+	return nil, errors.New("no such event")
+}
+
+func parseStatus(s string) (event.Status, error) {
+	for _, status := range []event.Status{event.Passing, event.Warning, event.Critical} {
+		if status.String() == s {
+			return status, nil
+		}
+	}
+	return 0, fmt.Errorf("no status %q", s)
+}
+
+func parseConfigure(words []string) (event.Body, error) {
+	c := event.ServiceConfigured{Service: words[0]}
+	for _, word := range words[1:] {
+		option, value, _ := strings.Cut(word, "=")
+		switch option {
+		case "ttl":
+			ttl, err := time.ParseDuration(value)
+			if err != nil {
+				return nil, err
+			}
+			c.DNSTTL = event.Time(ttl)
+		case "only-passing":
+			c.OnlyPassing = true
+		default:
+			return nil, fmt.Errorf("no option %q", word)
+		}
+	}
+	return c, nil
+}
+
+func parseMeta(s string) map[string]string {
+	if s == "" {
+		return nil
+	}
+	meta := map[string]string{}
+	for entry := range strings.SplitSeq(s, ",") {
+		k, v, _ := strings.Cut(entry, ":")
+		meta[k] = v
+	}
+	return meta
+}
+
+func parseChecks(s string) (all []event.Check, err error) {
+	for entry := range strings.SplitSeq(s, ",") {
+		id, initial, _ := strings.Cut(entry, ":")
+		c := event.Check{ID: id, TTL: event.Time(15 * time.Second)}
+		if initial != "" {
+			if c.Initial, err = parseStatus(initial); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// parseRegister reads what stands behind "register".
 func parseRegister(words []string) (event.Instance, error) {
 	if len(words) < 3 {
 		return event.Instance{}, fmt.Errorf("register %q: SERVICE ID ADDRESS:PORT", words)
@@ -146,11 +280,13 @@ func parseRegister(words []string) (event.Instance, error) {
 			i.Tags = strings.Split(value, ",")
 		case "protocol":
 			i.Protocol = value
+		case "node":
+			i.Node = value
 		case "meta":
-			i.Meta = map[string]string{}
-			for entry := range strings.SplitSeq(value, ",") {
-				k, v, _ := strings.Cut(entry, ":")
-				i.Meta[strings.ReplaceAll(k, "%20", " ")] = v
+			i.Meta = parseMeta(value)
+		case "checks":
+			if i.Checks, err = parseChecks(value); err != nil {
+				return i, err
 			}
 		default:
 			if numbers[option] == nil {

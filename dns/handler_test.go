@@ -285,11 +285,14 @@ func FuzzHandler(f *testing.F) {
 	fx := newFixture(f, dns.Config{})
 	fx.many("web", 100)
 	fx.view.AddNamespace("prod")
+	fx.commit(event.Default, event.NodeSet{Node: "n1", Address: "10.0.0.7", Meta: map[string]string{"k": "v"}})
 	for _, name := range []string{
 		"web.service.rollcall.internal.", "all.web.service.rollcall.internal.", "web-0001.web.instance.rollcall.internal.",
 		"_web._tcp.service.rollcall.internal.", "_revision.rollcall.internal.", "prod.rollcall.internal.", "example.com.",
+		"n1.node.rollcall.internal.", "7.0.0.10.in-addr.arpa.", "web.service.at-100.rollcall.internal.", "prod.at-1.rollcall.internal.",
+		"n1.node.default.at-101.rollcall.internal.", "2.0.0.0.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa.",
 	} {
-		for _, kind := range []uint16{miekg.TypeA, miekg.TypeSRV, miekg.TypeTXT, miekg.TypeANY, miekg.TypeSOA, miekg.TypeNS} {
+		for _, kind := range []uint16{miekg.TypeA, miekg.TypeSRV, miekg.TypeTXT, miekg.TypeANY, miekg.TypeSOA, miekg.TypeNS, miekg.TypePTR} {
 			f.Add(packQuery(f, name, kind), false)
 		}
 	}

@@ -66,8 +66,8 @@ func (r *reply) resolvePast(nd node, left int) node {
 		then.resolveZone(n, left)
 		return then
 	case errors.Is(state.err, ErrNoRevision):
-		if n.labels == r.domain+r.h.domainLabels && then.zoneLabel == 0 && string(namespace) == event.Default && r.domain == 1 {
-			nd.kind = nodeEmpty // another namespace may have come so far, and there are names below then
+		if r.domain == 1 {
+			nd.kind = nodeEmpty // another namespace may have come so far, and has its names below
 		}
 		return nd
 	case errors.Is(state.err, ErrTrimmed):

@@ -21,7 +21,8 @@ import (
 //
 //	config [domain=D] [ttl=30s] [negative-ttl=30s] [addresses=(A,B)] [udp=BYTES]   starts anew, so configured
 //	namespace add|drop NAME
-//	commit [namespace=N]         one commit; each line is "register ..." or "deregister SERVICE ID"
+//	trim before=REVISION         what is older in the default namespace is no longer kept
+//	commit [namespace=N]         one commit, each line one event; see parseBody, and "many SERVICE N"
 //	dig NAME TYPE [class=C] [edns=BYTES] [version=N] [do] [tcp] [count]
 //	raw                          a message in hex
 //
@@ -35,6 +36,10 @@ func TestScenarios(t *testing.T) {
 				f = newFixture(t, parseConfig(t, d))
 			case "namespace":
 				changeNamespace(f, d)
+			case "trim":
+				var floor uint64
+				d.ScanArgs(t, "before", &floor)
+				f.floor = event.Revision(floor)
 			case "commit":
 				return runCommit(f, d)
 			case "dig":
@@ -102,24 +107,19 @@ func runCommit(f *fixture, d *datadriven.TestData) string {
 	var bodies []event.Body
 	for line := range strings.Lines(d.Input) {
 		words := strings.Fields(line)
-		switch {
-		case words[0] == "register":
-			i, err := parseRegister(words[1:])
-			if err != nil {
-				return err.Error()
-			}
-			bodies = append(bodies, event.InstanceRegistered{Instance: i})
-		case words[0] == "many":
+		if words[0] == "many" {
 			n, err := strconv.Atoi(words[2])
 			if err != nil {
 				return err.Error()
 			}
 			f.many(words[1], n)
-		case words[0] == "deregister" && len(words) == 3:
-			bodies = append(bodies, event.InstanceDeregistered{Service: words[1], ID: words[2]})
-		default:
-			return fmt.Sprintf("no change %q", line)
+			continue
 		}
+		body, err := parseBody(words)
+		if err != nil {
+			return fmt.Sprintf("%q: %v", line, err)
+		}
+		bodies = append(bodies, body)
 	}
 	f.commit(namespace, bodies...)
 	return ""
@@ -196,6 +196,9 @@ func printReply(r *miekg.Msg, count bool) string {
 	}
 	if opt := r.IsEdns0(); opt != nil {
 		fmt.Fprintf(&b, " edns(version %d, udp %d, do %t)", opt.Version(), opt.UDPSize(), opt.Do())
+		for _, o := range opt.Option {
+			b.WriteString(" " + o.String())
+		}
 		r.Extra = r.Extra[:len(r.Extra)-1]
 	}
 	b.WriteString("\n")

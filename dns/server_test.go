@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +20,6 @@ import (
 
 	"github.com/rollcall/rollcall/dns"
 	"github.com/rollcall/rollcall/log/event"
-	"github.com/rollcall/rollcall/projections/names"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,8 +30,11 @@ const patience = 10 * time.Second
 // listen starts a server over a fixture's view; it is closed when the test ends.
 func listen(t *testing.T, c dns.Config) (*dns.Server, *fixture) {
 	t.Helper()
-	f := &fixture{view: names.New(), heads: map[string]event.Revision{}}
+	f := newEmptyFixture()
 	c.View = f.view
+	if c.At == nil {
+		c.At = f.at
+	}
 	if c.Address == "" {
 		c.Address = "127.0.0.1:0"
 	}
@@ -100,7 +104,8 @@ func TestResolver(t *testing.T) {
 	f.many("big", 100)
 	f.commit(event.Default, event.InstanceRegistered{Instance: event.Instance{
 		Service: "web", ID: "w1", Address: "10.9.9.9", Port: 8080, Weight: 7, Meta: map[string]string{"env": "prod", "zone": "a"},
-	}})
+		Checks: []event.Check{{ID: "up", TTL: 1, Initial: event.Passing}},
+	}}, event.NodeSet{Node: "n1", Address: "fd00::1"})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -124,9 +129,81 @@ func TestResolver(t *testing.T) {
 	if diff := cmp.Diff(texts, []string{"env=prod", "zone=a"}); err != nil || diff != "" {
 		t.Errorf("TXT: %v (-got +want):\n%s", err, diff)
 	}
+	node, err := r.LookupHost(ctx, "n1.node.rollcall.internal.")
+	if diff := cmp.Diff(node, []string{"fd00::1"}); err != nil || diff != "" {
+		t.Errorf("node: %v (-got +want):\n%s", err, diff)
+	}
+	for address, want := range map[string]string{"10.9.9.9": "w1.web.instance.rollcall.internal.", "fd00::1": "n1.node.rollcall.internal."} {
+		name, err := r.LookupAddr(ctx, address)
+		if diff := cmp.Diff(name, []string{want}); err != nil || diff != "" {
+			t.Errorf("name of %s: %v (-got +want):\n%s", address, err, diff)
+		}
+	}
+	passing := f.heads[event.Default]
+	f.commit(event.Default, event.InstanceStatus{Service: "web", ID: "w1", Check: "up", Status: event.Critical})
+	if hosts, err := r.LookupHost(ctx, "web.service.rollcall.internal."); err == nil {
+		t.Errorf("hosts of a service that does not pass: %v", hosts)
+	}
+	hosts, err = r.LookupHost(ctx, fmt.Sprintf("web.service.at-%d.rollcall.internal.", passing))
+	if diff := cmp.Diff(hosts, []string{"10.9.9.9"}); err != nil || diff != "" {
+		t.Errorf("hosts when it passed: %v (-got +want):\n%s", err, diff)
+	}
 	var missing *net.DNSError
 	if _, err := r.LookupHost(ctx, "none.service.rollcall.internal."); !errors.As(err, &missing) || !missing.IsNotFound {
 		t.Errorf("a service that does not exist: got %v, want not found", err)
+	}
+}
+
+// TestDig asks with the tool that people ask with.
+func TestDig(t *testing.T) {
+	dig, err := exec.LookPath("dig")
+	if err != nil {
+		t.Skip("dig is not installed")
+	}
+	s, f := listen(t, dns.Config{Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.53")}})
+	f.many("big", 100)
+	f.commit(event.Default, event.InstanceRegistered{Instance: event.Instance{
+		Service: "web", ID: "w1", Address: "10.9.9.9", Port: 8080, Weight: 7, Priority: 1, Meta: map[string]string{"env": "prod"},
+	}}, event.NodeSet{Node: "n1", Address: "10.9.9.8"})
+	host, port, err := net.SplitHostPort(s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args  []string
+		want  string // in the output
+		lines int    // of +short; zero where it is not used
+	}{
+		{[]string{"+short", "web.service.rollcall.internal", "A"}, "10.9.9.9", 1},
+		{[]string{"+short", "web.service.rollcall.internal", "SRV"}, "1 7 8080 w1.web.instance.rollcall.internal.", 1},
+		{[]string{"+short", "_web._tcp.service.rollcall.internal", "SRV"}, "1 7 8080 w1.web.instance.rollcall.internal.", 1},
+		{[]string{"+short", "web.service.rollcall.internal", "TXT"}, `"env=prod"`, 1},
+		{[]string{"+short", "n1.node.rollcall.internal", "A"}, "10.9.9.8", 1},
+		{[]string{"+short", "-x", "10.9.9.9"}, "w1.web.instance.rollcall.internal.", 1},
+		{[]string{"+short", "web.service.at-102.rollcall.internal"}, "10.9.9.9", 1},
+		{[]string{"+short", "rollcall.internal", "NS"}, "ns.rollcall.internal.", 1},
+		{[]string{"+short", "big.service.rollcall.internal", "A"}, "10.0.0.99", 100}, // dig goes on by TCP
+		{[]string{"+short", "+tcp", "big.service.rollcall.internal", "A"}, "10.0.0.99", 100},
+		{[]string{"+ignore", "big.service.rollcall.internal", "A"}, "flags: qr aa tc rd", 0},
+		{[]string{"+ignore", "+noedns", "big.service.rollcall.internal", "SRV"}, "flags: qr aa tc rd", 0},
+		{[]string{"none.service.rollcall.internal", "A"}, "status: NXDOMAIN", 0},
+		{[]string{"web.service.rollcall.internal", "AAAA"}, "AUTHORITY: 1", 0},
+		{[]string{"+edns=1", "+noednsnegotiation", "web.service.rollcall.internal"}, "status: BADVERS", 0},
+		{[]string{"web.service.at-9999.rollcall.internal"}, "status: NXDOMAIN", 0},
+		{[]string{"example.com"}, "status: REFUSED", 0},
+		{[]string{"-c", "CH", "version.bind", "TXT"}, "status: REFUSED", 0},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			args := append([]string{"@" + host, "-p", port, "+time=5", "+tries=1"}, tt.args...)
+			out, err := exec.CommandContext(t.Context(), dig, args...).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), tt.want) || strings.Contains(strings.ToLower(string(out)), "malformed") {
+				t.Fatalf("%v, want %q in:\n%s", err, tt.want, out)
+			}
+			lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(out)), "\n"), func(l string) bool { return strings.HasPrefix(l, ";;") })
+			if tt.lines != 0 && len(lines) != tt.lines {
+				t.Errorf("%d lines, want %d:\n%s", len(lines), tt.lines, out)
+			}
+		})
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 // udpReadersMax is how many goroutines read the one socket at most: beyond a few they only wait for each other.
 const udpReadersMax = 4
 
+// udpReadBufferBytes is what the system may keep of queries that nobody has read yet.
+const udpReadBufferBytes = 4 << 20
+
 // queryBytesMax is the longest query that is read. The longest sensible one is a name of 255 bytes with a
 // signature and options, about a quarter of that.
 const queryBytesMax = 4096

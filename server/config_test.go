@@ -17,6 +17,7 @@ name = "a"
 data = "/var/lib/rollcall"
 http = "127.0.0.1:1"
 dns-domain = "Example.ORG"
+dns-forward = "192.0.2.1:53,192.0.2.2:53"
 groups = 2
 window-bytes = "8MiB"
 window-age = "1h30m"
@@ -34,7 +35,7 @@ insecure = true
 	if err := c.Check(); err != nil {
 		t.Fatal(err)
 	}
-	if c.Name != "a" || c.HTTP != "127.0.0.1:1" || c.DNSDomain != "example.org." || c.Groups != 2 || c.WindowBytes != 8<<20 ||
+	if c.Name != "a" || c.HTTP != "127.0.0.1:1" || c.DNSDomain != "example.org." || c.DNSForward != "192.0.2.1:53,192.0.2.2:53" || c.Groups != 2 || c.WindowBytes != 8<<20 ||
 		time.Duration(c.WindowAge) != 90*time.Minute || !c.Insecure || c.NATS != server.DefaultNATS ||
 		*c.ScrubRate != 1<<20 || time.Duration(c.ScrubEvery) != time.Hour {
 		t.Errorf("got %+v", c)
@@ -72,6 +73,9 @@ func TestCheck(t *testing.T) {
 		{"a host's name", server.Config{Raft: "db.example.com:1"}, "--insecure"},
 		{"beyond loopback, insecure", server.Config{HTTP: "0.0.0.0:7600", Insecure: true}, ""},
 		{"no port", server.Config{DNS: "127.0.0.1"}, "HOST:PORT"},
+		{"domain that is none", server.Config{DNSDomain: "a..b"}, "is no label"},
+		{"forwarding to nobody", server.Config{DNSForward: "192.0.2.1:53,"}, "HOST:PORT"},
+		{"forwarding to itself", server.Config{DNSForward: "127.0.0.1:7653"}, "is this server"},
 		{"port that is none", server.Config{DNS: "127.0.0.1:dns"}, "0 to 65535"},
 		{"port out of range", server.Config{DNS: "127.0.0.1:65536"}, "0 to 65535"},
 		{"name", server.Config{Name: "no spaces"}, "name"},

@@ -23,8 +23,10 @@ var (
 	someNodes     = []string{"n1", "N1", "n 2"}
 	someAddresses = []string{"10.0.0.1", "10.0.0.2", "fd00::1", "host.example"}
 	someChecks    = []event.Check{
-		{ID: "ttl", TTL: 1, Initial: event.Passing}, {ID: "ttl", TTL: 2, Initial: event.Warning},
-		{ID: "tcp", TCP: &event.TCPCheck{Address: "a:1"}}, {ID: "tcp", TCP: &event.TCPCheck{Address: "b:1"}},
+		{ID: "ttl", TTL: 1, Initial: event.Passing},
+		{ID: "ttl", TTL: 2, Initial: event.Warning},
+		{ID: "tcp", TCP: &event.TCPCheck{Address: "a:1"}},
+		{ID: "tcp", TCP: &event.TCPCheck{Address: "b:1"}},
 	}
 	someStatuses = []event.Status{event.Passing, event.Warning, event.Critical}
 )

@@ -37,7 +37,16 @@ func main() {
 	sessions := flag.Int("sessions", 10_000, "sessions to keep alive with -store")
 	instances := flag.Int("discovery", 0, "measure how soon DNS shows what happens to instances, and what so many of them cost, instead of everything else")
 	peer := flag.String("serve-etcd", "", "be an etcd server in this folder; used by this program itself")
+	onlyDNS := flag.Bool("dns", false, "measure DNS beside a bare responder, instead of everything else")
+	bare := flag.String("serve-dns", "", "be a bare responder with the answers of that server; used by this program itself")
 	flag.Parse()
+	if *bare != "" {
+		if err := serveBare(*bare); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: dns:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *peer != "" {
 		if err := serveEtcd(*peer); err != nil {
 			fmt.Fprintln(os.Stderr, "bench: etcd:", err)
@@ -48,6 +57,9 @@ func main() {
 	measure := func() error { return run(*binary, *duration, *keys) }
 	if *many > 0 {
 		measure = func() error { return store(*binary, *duration, *many, *sessions) }
+	}
+	if *onlyDNS {
+		measure = func() error { return dnsAlone(*binary, *duration) }
 	}
 	if *instances > 0 {
 		measure = func() error { return discovery(*binary, *instances) }
@@ -73,7 +85,7 @@ func run(binary string, duration time.Duration, keys int) error {
 	if err := loads(s, filepath.Join(data, "etcd"), duration); err != nil {
 		return err
 	}
-	if err := dns(s); err != nil {
+	if err := s.questions(duration); err != nil {
 		return err
 	}
 	return restart(binary, data, s, keys)
@@ -215,46 +227,6 @@ func (s *server) caller(method string, inFlight int) call {
 		}
 		return nil
 	}
-}
-
-// dns registers a service of ten instances and has dnsperf ask for it.
-func dns(s *server) error {
-	for i := range 10 {
-		body := fmt.Sprintf(`{"address":"10.0.0.%d","port":8080}`, i+1)
-		r, err := http.NewRequest(http.MethodPut, fmt.Sprintf("http://%s/v1/default/services/web/instances/web-%d", s.HTTP, i), strings.NewReader(body))
-		if err != nil {
-			return err
-		}
-		answer, err := http.DefaultClient.Do(r)
-		if err != nil {
-			return err
-		}
-		_ = answer.Body.Close()
-		if answer.StatusCode != http.StatusCreated {
-			return fmt.Errorf("register an instance: %s", answer.Status)
-		}
-	}
-	if _, err := exec.LookPath("dnsperf"); err != nil {
-		fmt.Println("dns: dnsperf is not installed, left out")
-		return nil
-	}
-	host, port, _ := strings.Cut(s.DNS, ":")
-	questions := filepath.Join(s.data, "questions")
-	for _, kind := range []string{"A", "SRV"} {
-		if err := os.WriteFile(questions, []byte("web.service.rollcall.internal "+kind+"\n"), 0o600); err != nil {
-			return err
-		}
-		out, err := exec.Command("dnsperf", "-s", host, "-p", port, "-d", questions, "-l", "5", "-c", "8", "-T", "1", "-q", "200", "-e").Output()
-		if err != nil {
-			return fmt.Errorf("dnsperf: %w", err)
-		}
-		for line := range strings.Lines(string(out)) {
-			if strings.Contains(line, "Queries per second") || strings.Contains(line, "Queries lost") {
-				fmt.Printf("dns %-3s, ten instances, %s\n", kind, strings.Join(strings.Fields(line), " "))
-			}
-		}
-	}
-	return nil
 }
 
 // restart kills the server when it has so many keys, starts it again, and looks at its memory.
