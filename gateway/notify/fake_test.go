@@ -24,7 +24,7 @@ type ledgers struct {
 	fail    error         // what every call about an event gives, when set
 	stuck   map[string]bool
 	ended   map[string]event.Revision // namespaces that are closed, and where
-	open    int // followers not closed
+	open    int                       // followers not closed
 }
 
 var errBroken = errors.New("the disk is gone")

@@ -246,7 +246,9 @@ func TestDeletedNamespace(t *testing.T) {
 
 	l.add("staging", event.KeyDeleted{Key: "a", Previous: 21})
 	l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 2, Closed: 22})
-	eventually(t, "the feeder is gone", func() bool { return !slices.ContainsFunc(s.list(), func(f *feeder) bool { return f.namespace == "staging" }) })
+	eventually(t, "the feeder is gone", func() bool {
+		return !slices.ContainsFunc(s.list(), func(f *feeder) bool { return f.namespace == "staging" })
+	})
 
 	known = len(l.all("staging"))
 	l.add("staging", event.NamespaceOpened{Namespace: "staging", Cluster: "test", Closed: 22})
