@@ -30,6 +30,8 @@ type NamespaceDetail struct {
 		Bytes uint64 `json:"bytes"`
 		Level string `json:"level"` // normal, or warning where it is close to a quota
 	} `json:"usage"`
+	// Expires is when it disappears if nobody renews it; zero where it has no TTL, or nobody can tell.
+	Expires time.Time `json:"expires,omitzero"`
 	// KeptFrom is the oldest revision whose state is kept; zero where that is all.
 	KeptFrom uint64 `json:"kept_from,omitempty"`
 }
@@ -39,11 +41,19 @@ type NamespaceSettings struct {
 	Keys, Bytes *uint64
 	Age         *time.Duration
 	Revisions   *uint64
+	// TTL is for how long it stays when nobody renews it; asking for it again renews it.
+	TTL *time.Duration
+	// Group is where to place it, and From the namespace whose configuration it is to begin with; both are for one that is
+	// to be made, and must be so of one that exists.
+	Group uint64
+	From  string
 }
 
 // ConfigureNamespace has a namespace keep to settings from now on, and makes it where it is missing.
-func (c *Client) ConfigureNamespace(ctx context.Context, name string, s NamespaceSettings) (Written, error) {
-	r := newRequest(http.MethodPut, "v1/_system/namespaces/"+escapeSegment(name))
+//
+// While one of that name is being deleted, or filled, it is refused: Problem says for how long.
+func (c *Client) ConfigureNamespace(ctx context.Context, name string, s NamespaceSettings, options ...WriteOption) (Written, error) {
+	r := namespaceRequest(http.MethodPut, name, options)
 	quotas, retention := map[string]any{}, map[string]any{}
 	for _, f := range []struct {
 		into map[string]any
@@ -64,10 +74,43 @@ func (c *Client) ConfigureNamespace(ctx context.Context, name string, s Namespac
 	if len(retention) > 0 {
 		body["retention"] = retention
 	}
+	if s.TTL != nil {
+		body["ttl"] = s.TTL.String()
+	}
+	if s.Group != 0 {
+		body["group"] = s.Group
+	}
+	if s.From != "" {
+		body["from"] = s.From
+	}
 	if err := r.json(body); err != nil {
 		return Written{}, err
 	}
 	return c.written(ctx, r, "configure namespace", name)
+}
+
+// RenewNamespace gives a namespace its whole TTL again, and says how long that is. It is no change, and trying it again is
+// harmless. One without a TTL is ErrNoLease, and one that is gone ErrUnknownNamespace: it is not made anew.
+func (c *Client) RenewNamespace(ctx context.Context, name string) (ttl time.Duration, err error) {
+	r := namespaceRequest(http.MethodPut, name, nil)
+	r.query.Set("refresh", "true")
+	if ttl, err = c.renew(ctx, r); err != nil {
+		return 0, fmt.Errorf("renew namespace %q: %w", name, err)
+	}
+	return ttl, nil
+}
+
+// DeleteNamespace deletes a namespace with everything in it. One that does not exist is ErrUnknownNamespace.
+func (c *Client) DeleteNamespace(ctx context.Context, name string, options ...WriteOption) (Written, error) {
+	return c.written(ctx, namespaceRequest(http.MethodDelete, name, options), "delete namespace", name)
+}
+
+func namespaceRequest(method, name string, options []WriteOption) *request {
+	r := newRequest(method, "v1/_system/namespaces/"+escapeSegment(name))
+	for _, o := range options {
+		o(r)
+	}
+	return r
 }
 
 // NamespaceDetail reads a namespace. One that does not exist is ErrUnknownNamespace.

@@ -111,6 +111,11 @@ type NamespaceState struct {
 	Group    uint64    `json:"group,omitempty"` // the Raft group that hosts it
 	Revision uint64    `json:"revision,omitempty"`
 	Time     time.Time `json:"time,omitzero"`
+	// TTL is for how long it stays when nobody renews it, such as 30s; empty for good.
+	TTL string `json:"ttl,omitempty"`
+	// From is the namespace whose configuration it began with, as of FromRevision; empty for none.
+	From         string `json:"from,omitempty"`
+	FromRevision uint64 `json:"from_revision,omitempty"`
 }
 
 // CreateNamespace makes a namespace, on a group of the server's choice where group is zero. One that exists is left

@@ -17,6 +17,7 @@ func samples() []commands.Command {
 	}
 	plain := commands.PutKey{Key: "a", Value: []byte("v")}
 	register := commands.RegisterInstance{Instance: event.Instance{Service: "web", ID: "1", Address: "10.0.0.1", Port: 80, Tags: []string{"a"}}}
+	ttl := event.Time(30e9)
 	return []commands.Command{
 		put, plain, register,
 		commands.DeleteKey{Key: "\xff", If: put.If},
@@ -37,6 +38,15 @@ func samples() []commands.Command {
 		commands.AnnounceVersion{Name: "a", Replica: 1, Version: 2},
 		commands.SetClusterVersion{Version: 2},
 		commands.PutTree{Prefix: "a/", Replace: true, Since: 3, Entries: []commands.TreeEntry{{Key: "a/b", Value: []byte("1"), ContentType: "application/json"}}},
+		commands.CloseNamespace{Namespace: "blue", Placed: 4},
+		commands.ClearNamespace{Namespace: "blue"},
+		commands.DeleteNamespace{Namespace: "blue", Placed: 4, Closed: 9, Expired: true},
+		commands.FillNamespace{Namespace: "blue", Placed: 4, Entries: []commands.FillEntry{{Key: "a", Value: []byte{0}, ContentType: "text/plain", Flags: 9}}, Done: true},
+		commands.CreateNamespace{Namespace: "blue", From: "default", FromRevision: 9},
+		commands.OpenNamespace{Namespace: "blue", Cluster: "c", Placed: 4, From: "default", FromRevision: 9, Again: true},
+		commands.ConfigureNamespace{Namespace: "blue", TTL: &ttl, From: "default", FromRevision: 9},
+		commands.ApplySettings{Namespace: "blue", Configured: 4, TTL: 30e9},
+		commands.Expire{Epoch: 3, Leases: []commands.Lease{{Namespace: true, Revision: 4}}},
 		commands.PutTree{Flat: true, Entries: []commands.TreeEntry{{Key: "a"}, {Key: "a/b"}}},
 	}
 }
@@ -48,6 +58,7 @@ func TestCodec(t *testing.T) {
 			{Version: commands.VersionKeys, Command: command},
 			{Version: commands.VersionKeys, Command: command, Key: "k 1"},
 			{Version: commands.VersionLeases, Command: command},
+			{Version: commands.VersionHealth, Command: command},
 		} {
 			if want.Version < commands.Since(command) {
 				if got, err := commands.Decode(want.Encode()); !errors.Is(err, commands.ErrMalformed) {

@@ -126,7 +126,7 @@ var meanings = map[commands.Code]meaning{
 	CodeMissingParameter:  {400, "A query parameter is missing", 0},
 	CodeNoQuorum:          {503, "No quorum could be asked; nothing was written", 1},
 	commands.CodeBusy:     {503, "Too much is waiting already; nothing was written", 1},
-	CodeNoLease:           {409, "The key has no TTL to renew", 0},
+	CodeNoLease:           {409, "It has no TTL to renew", 0},
 	CodeNotRepresentable:  {409, "The format cannot hold a key or its value", 0},
 	CodeOutcomeUnknown:    {504, "The time ran out; the change may yet take effect", 0},
 	CodeReservedNamespace: {403, "The namespace is Rollcall's own", 0},

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -191,7 +192,35 @@ func randomBody(random *rand.Rand, ledger string) []byte {
 	if random.IntN(2) == 0 {
 		instance.Session = put.Session
 	}
-	switch random.IntN(23) {
+	placed := event.Revision(5000 + random.IntN(10))
+	switch random.IntN(26) {
+	case 19:
+		if random.IntN(6) == 0 { // seldom: from then on little is taken
+			return commands.Encode(commands.CloseNamespace{Namespace: ledger, Placed: event.Revision(random.IntN(2000))})
+		}
+	case 20:
+		return commands.Encode(commands.ClearNamespace{Namespace: ledger})
+	case 21:
+		if ledger == event.System {
+			break
+		}
+		open := commands.OpenNamespace{Namespace: ledger, Cluster: "c", Placed: placed, Again: true}
+		if random.IntN(2) == 0 {
+			open.From, open.FromRevision = "default", 9
+		}
+		return commands.Encode(open)
+	case 22:
+		return commands.Encode(commands.FillNamespace{
+			Namespace: ledger, Placed: placed, Entries: []commands.FillEntry{{Key: key, Value: value}}, Done: random.IntN(2) == 0,
+		})
+	case 23:
+		return commands.Encode(commands.DeleteNamespace{
+			Namespace: fmt.Sprintf("ns-%d", random.IntN(20)), Placed: math.MaxUint64, Closed: placed, Expired: random.IntN(2) == 0,
+		})
+	case 24:
+		return commands.Encode(commands.Expire{Epoch: 2, Leases: []commands.Lease{{Namespace: true, Revision: placed}, {Key: key, Revision: 9}}})
+	case 25:
+		return commands.Encode(commands.ApplySettings{Namespace: ledger, Configured: placed, TTL: 1e9})
 	case 16:
 		some, few := uint64(random.IntN(60)), uint64(random.IntN(3000))
 		return commands.Encode(commands.ConfigureNamespace{Namespace: fmt.Sprintf("ns-%d", random.IntN(20)), Keys: &some, Bytes: &few})

@@ -135,7 +135,7 @@ func stage(t *testing.T, url, dir string) {
 	pad(15, 40)
 	rollcall("kv", "put", "app/limit", "10")
 	pad(42, 95)
-	rollcall("namespace", "create", "staging")
+	rollcall("namespace", "create", "staging", "--ttl", "1h")
 	rollcall("members", "add", "d", "10.0.0.4:7601", "--non-voter")
 	for name, text := range map[string]string{
 		"logo.png": "PNG", "job.json": "{}",

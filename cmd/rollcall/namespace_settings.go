@@ -11,7 +11,7 @@ import (
 )
 
 type namespaceShowCmd struct {
-	Name string `arg:"" help:"The namespace."`
+	Name string `arg:"" complete:"namespaces" help:"The namespace."`
 }
 
 // Help teaches by example.
@@ -51,6 +51,16 @@ func (c namespaceShowCmd) Run(ctx context.Context, s *session) error {
 		{"level", d.Usage.Level},
 		{"keeps", keeps(d.Retention)},
 	}
+	if d.TTL != "" {
+		row := []string{"ttl", d.TTL}
+		if !d.Expires.IsZero() {
+			row = append(row, "until "+d.Expires.Local().Format(time.DateTime))
+		}
+		rows = append(rows, row)
+	}
+	if d.From != "" {
+		rows = append(rows, []string{"from", fmt.Sprintf("%s as of revision %d", plain(d.From), d.FromRevision)})
+	}
 	if d.KeptFrom > 0 {
 		rows = append(rows, []string{"kept from", "revision " + number(d.KeptFrom)})
 	}
@@ -72,11 +82,12 @@ func keeps(r client.Retention) string {
 }
 
 type namespaceConfigureCmd struct {
-	Name          string  `arg:"" help:"The namespace. It is made where it is missing."`
+	Name          string  `arg:"" complete:"namespaces" help:"The namespace. It is made where it is missing."`
 	QuotaKeys     *uint64 `placeholder:"N" help:"At most so many keys; 0 for any number."`
 	QuotaBytes    *uint64 `placeholder:"N" help:"At most so many bytes of keys and values together; 0 for any number."`
 	KeepAge       *string `placeholder:"DURATION" help:"States of so long ago can be read, such as 720h; 0 or none for no such bound."`
 	KeepRevisions *uint64 `placeholder:"N" help:"States of so many revisions can be read; 0 for no such bound."`
+	TTL           string  `placeholder:"DURATION" help:"It disappears when nobody renews it for so long, such as 1h; 0 or none for good."`
 }
 
 // Help teaches by example.
@@ -102,8 +113,12 @@ func (c namespaceConfigureCmd) Run(ctx context.Context, s *session) error {
 		}
 		settings.Age = &age
 	}
+	var err error
+	if settings.TTL, err = lifetime(c.TTL); err != nil {
+		return err
+	}
 	if settings == (client.NamespaceSettings{}) {
-		return misusef("nothing to configure: name at least one of --quota-keys, --quota-bytes, --keep-age and --keep-revisions")
+		return misusef("nothing to configure: name at least one of --quota-keys, --quota-bytes, --keep-age, --keep-revisions and --ttl")
 	}
 	cl, ctx, cancel, err := s.request(ctx)
 	if err != nil {
@@ -130,6 +145,7 @@ func settingsWords(e client.Event) string {
 		Bytes     uint64           `json:"bytes"`
 		Level     string           `json:"level"`
 		KeptFrom  uint64           `json:"kept_from"`
+		TTL       string           `json:"ttl"`
 	}
 	if json.Unmarshal(e.Data, &d) != nil {
 		return ""
@@ -142,8 +158,12 @@ func settingsWords(e client.Event) string {
 	case "rollcall.namespace.trim":
 		return fmt.Sprintf("trim        namespace %s keeps the states from #%d on", name, d.KeptFrom)
 	}
-	return fmt.Sprintf("configure   namespace %s: quota of keys %s, of bytes %s; it keeps %s",
+	text := fmt.Sprintf("configure   namespace %s: quota of keys %s, of bytes %s; it keeps %s",
 		name, quota(d.Quotas.Keys), quota(d.Quotas.Bytes), plain(keeps(d.Retention)))
+	if d.TTL != "" {
+		text += "; it is gone when nobody renews it for " + plain(d.TTL)
+	}
+	return text
 }
 
 func quota(n uint64) string {

@@ -50,9 +50,12 @@ type eventData struct {
 	Namespace string `json:"namespace"`
 	Group     uint64 `json:"group"`
 	Previous  uint64 `json:"previous"`
-	From      uint64 `json:"from"`
-	SkippedTo uint64 `json:"skipped_to"`
-	Server    string `json:"server"`
+	// From is a revision in a restoration's data, and a namespace in that of one that was made from it.
+	From         json.RawMessage `json:"from"`
+	FromRevision uint64          `json:"from_revision"`
+	Expired      bool            `json:"expired"`
+	SkippedTo    uint64          `json:"skipped_to"`
+	Server       string          `json:"server"`
 	// Version is a number in a key's data and a text in an instance's; it shadows the one in Instance.
 	Version any `json:"version"`
 }
@@ -124,15 +127,26 @@ func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
 	case "rollcall.service.expire":
 		return withBefore(fmt.Sprintf("expire      %s/%s%s", plain(d.Service), plain(d.ID), d.because()), t.forget(ctx, e, d, nil))
 	case "rollcall.namespace.open":
-		return fmt.Sprintf("open        namespace %s", plain(d.Namespace))
+		return fmt.Sprintf("open        namespace %s", plain(d.Namespace)) + d.madeFrom()
 	case "rollcall.namespace.create":
-		return fmt.Sprintf("create      namespace %s on group %d", plain(d.Namespace), d.Group)
+		return fmt.Sprintf("create      namespace %s on group %d", plain(d.Namespace), d.Group) + d.madeFrom()
+	case "rollcall.namespace.fill":
+		return fmt.Sprintf("fill        namespace %s is complete", plain(d.Namespace)) + d.madeFrom()
+	case "rollcall.namespace.close":
+		return fmt.Sprintf("delete      namespace %s, with everything in it", plain(d.Namespace))
+	case "rollcall.namespace.expire":
+		return fmt.Sprintf("expire      namespace %s, with everything in it: nobody renewed it for %s", plain(d.Namespace), plain(d.TTL))
+	case "rollcall.namespace.delete":
+		if d.Expired {
+			return fmt.Sprintf("expire      namespace %s, which nobody renewed", plain(d.Namespace))
+		}
+		return fmt.Sprintf("delete      namespace %s", plain(d.Namespace))
 	case "rollcall.namespace.configure", "rollcall.namespace.usage", "rollcall.namespace.trim":
 		return settingsWords(e)
 	case "rollcall.namespace.timekeeper":
 		return fmt.Sprintf("time        is kept by server %s", plain(d.Server))
 	case "rollcall.namespace.restored":
-		return fmt.Sprintf("restore     namespace %s from a snapshot at #%d; revisions up to #%d are left out", plain(d.Namespace), d.From, d.SkippedTo)
+		return fmt.Sprintf("restore     namespace %s from a snapshot at #%s; revisions up to #%d are left out", plain(d.Namespace), plain(string(d.From)), d.SkippedTo)
 	}
 	return ""
 }
@@ -156,6 +170,15 @@ func (d eventData) entry() client.Entry {
 	e := client.Entry{Key: d.Key, Value: d.value(), Session: d.Session}
 	e.TTL, _ = time.ParseDuration(d.TTL) // none, where it is none
 	return e
+}
+
+// madeFrom says what a namespace was made from; empty for nothing.
+func (d eventData) madeFrom() string {
+	var from string
+	if json.Unmarshal(d.From, &from) != nil || from == "" {
+		return ""
+	}
+	return fmt.Sprintf(", from %s as of #%d", plain(from), d.FromRevision)
 }
 
 // because says what took a thing with it; empty for nothing.

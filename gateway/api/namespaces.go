@@ -3,7 +3,9 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/rollcall/rollcall/commands"
@@ -19,13 +21,19 @@ func namespaceOperations() []operation {
 			"Asking for what is there changes nothing and is no event. With a `ttl` the namespace disappears, with everything in it and in one commit, when nobody has " +
 			"made such a request for so long. One that is made `from` another begins with that one's keys, as they are at one moment, but for those that end with a " +
 			"lease; nobody sees it before they are all there. While one of that name is being deleted it is refused.",
+		query: []parameter{{
+			name: "refresh", kind: flag,
+			description: "Give the namespace its whole TTL again, and make none where there is none; without a body, and without any other parameter. The answer is `Renewed`",
+		}},
 		body: optional(jsonBody[placement]("Where to place it, and what it is to keep to")),
 		answers: []answer{
 			{status: 200, about: "It existed already", headers: []string{"ETag"}, as: asJSON[placed]()},
 			{status: 201, about: "It is new", headers: []string{"ETag"}, as: asJSON[placed]()},
 		},
-		refusals: []commands.Code{commands.CodeInvalidNamespace, commands.CodeInvalidTTL, commands.CodeNamespaceEnding, commands.CodeNamespaceFilling, commands.CodeConditionFailed, gateway.CodeInvalidJSON, gateway.CodeUnknownField, commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody},
-		handle:   putNamespace,
+		refusals: []commands.Code{commands.CodeInvalidNamespace, commands.CodeInvalidTTL, commands.CodeNamespaceEnding, commands.CodeNamespaceFilling, commands.CodeConditionFailed, gateway.CodeInvalidJSON, gateway.CodeUnknownField, commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody,
+			gateway.CodeConflicting, gateway.CodeNoLease},
+		or:     reflect.TypeFor[renewed](),
+		handle: putNamespace,
 	}, {
 		id: "namespaces.get", method: http.MethodGet, path: "/v1/_system/namespaces/{name}", group: "namespaces",
 		summary: "Read a namespace",
@@ -144,6 +152,9 @@ func putNamespace(c *call) error {
 	if err != nil {
 		return err
 	}
+	if c.flag("refresh") {
+		return refreshNamespace(c, raw)
+	}
 	var given placement
 	if len(bytes.TrimSpace(raw)) > 0 {
 		if err := decode(raw, &given, commands.CodeInvalidArgument); err != nil {
@@ -164,6 +175,25 @@ func putNamespace(c *call) error {
 		out.TTL = gateway.FormatTTL(*configured.TTL)
 	}
 	return c.json(madeOr(answer), out)
+}
+
+// refreshNamespace renews the TTL that a namespace has.
+func refreshNamespace(c *call, body []byte) error {
+	if len(body) > 0 || c.query[dryRun] != nil {
+		return gateway.NewProblem(gateway.CodeConflicting, "\"refresh\" renews the TTL that the namespace has, and changes nothing else: neither a body nor %q has a place beside it", dryRun)
+	}
+	name := c.param("name")
+	ttl, err := c.api.Backend.Renew(c.ctx, name, gateway.Lease{Namespace: true})
+	if errors.Is(err, gateway.ErrNoLease) {
+		return gateway.NewProblem(gateway.CodeNoLease, "namespace %q has no TTL: configure it with one", name)
+	}
+	if err != nil {
+		return err
+	}
+	if head, err := c.api.Backend.Head(event.System); err == nil {
+		c.shows(head)
+	}
+	return c.json(http.StatusOK, renewed{TTL: gateway.FormatDuration(event.Time(ttl))})
 }
 
 func deleteNamespace(c *call) error {

@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// spoken gives the events of a namespace that are of a type, as far as they say something here.
+func spoken(t *testing.T, p *process, namespace, kind string) (all []struct {
+	Subject, Reason string
+	Time            time.Time
+}) {
+	t.Helper()
+	for line := range strings.Lines(p.do("GET", "/v1/"+namespace+"/events", "").body) {
+		var e struct {
+			Type, Subject, Reason string
+			Time                  time.Time
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Type == kind {
+			all = append(all, struct {
+				Subject, Reason string
+				Time            time.Time
+			}{e.Subject, e.Reason, e.Time})
+		}
+	}
+	return all
+}
+
+// TestTrackExpires makes a track from another namespace, renews it through any server while the one that keeps its time is
+// killed, and then no longer. It must not end before its TTL has passed since the last renewal that was acknowledged, and
+// then with everything in it, everywhere, also on the server that comes back.
+func TestTrackExpires(t *testing.T) {
+	const ttl = 3 * time.Second
+	c := newCluster(t, "a", "b", "c")
+	a := c.servers["a"]
+	a.do("PUT", "/v1/default/kv/app/color", "green").want(t, http.StatusCreated)
+	a.do("PUT", "/v1/default/kv/app/leased?ttl=1h", "x").want(t, http.StatusCreated)
+	a.do("PUT", "/v1/default/services/web/instances/w1", `{"address":"10.0.0.7","port":80}`).want(t, http.StatusCreated)
+	alive := time.Now() // when the last request was made that was acknowledged: the whole TTL counts from later on
+	a.do("PUT", "/v1/_system/namespaces/blue", `{"from":"default","ttl":"3s"}`).want(t, http.StatusCreated)
+	for name, p := range c.servers {
+		if got := p.do("GET", "/v1/blue/kv/app/color", ""); got.status != http.StatusOK || got.body != "green" {
+			t.Errorf("%s has of what it was made from: %d %s", name, got.status, got.body)
+		}
+		if got := p.do("GET", "/v1/blue/kv/app/leased", ""); got.status != http.StatusNotFound {
+			t.Errorf("%s has what ends with a lease: %d %s", name, got.status, got.body)
+		}
+		if got := p.do("GET", "/v1/blue/services", "").want(t, http.StatusOK); len(got["services"].([]any)) > 0 {
+			t.Errorf("%s has services of it: %v", name, got)
+		}
+	}
+	a.do("PUT", "/v1/blue/services/web/instances/w2", `{"address":"10.0.0.8","port":80}`).want(t, http.StatusCreated)
+	const inDNS = "web.service.blue.rollcall.internal."
+	for name, p := range c.servers {
+		awaitThat(t, "DNS of "+name, func() bool { got, err := lookUp(p.DNS, inDNS); return err == nil && got == "10.0.0.8" })
+	}
+
+	renew := func(until time.Time) {
+		t.Helper()
+		for n := 0; time.Now().Before(until); n++ {
+			for _, name := range []string{"a", "b", "c"} {
+				call := time.Now()
+				path, body := "/v1/_system/namespaces/blue", `{"ttl":"3s"}`
+				if n%2 == 0 {
+					path, body = path+"?refresh", ""
+				}
+				r, err := c.servers[name].try("PUT", path, body)
+				switch {
+				case err != nil || r.status == http.StatusServiceUnavailable || r.status == http.StatusGatewayTimeout:
+				case r.status == http.StatusOK:
+					alive = call
+				default:
+					t.Fatalf("%s after the last renewal: %d %s", time.Since(alive), r.status, r.body)
+				}
+			}
+			<-time.After(100 * time.Millisecond) // between renewals, as a client does
+		}
+	}
+	renew(time.Now().Add(ttl + time.Second))
+	leader, _ := a.leads("blue")
+	c.servers[leader].kill()
+	for name := range c.servers {
+		if name != leader {
+			a = c.servers[name]
+		}
+	}
+	renew(time.Now().Add(2 * ttl))
+	detail := a.do("GET", "/v1/_system/namespaces/blue", "").want(t, http.StatusOK)
+	expires, err := time.Parse(time.RFC3339Nano, fmt.Sprint(detail["expires"]))
+	if left := expires.Sub(alive); err != nil || left < ttl-time.Second || left > ttl+2*time.Second || detail["from"] != "default" {
+		t.Errorf("renewed for %s it expires %s after that (%v): %v", ttl, left, err, detail)
+	}
+	awaitThat(t, "the track's end", func() bool { return a.do("GET", "/v1/blue/kv/app/color", "").status == http.StatusNotFound })
+	if early := ttl - time.Since(alive); early > 0 {
+		t.Errorf("it ended %s early", early)
+	}
+	awaitThat(t, "_system telling of it", func() bool { return len(spoken(t, a, "_system", "rollcall.namespace.delete")) > 0 })
+	told := spoken(t, a, "_system", "rollcall.namespace.delete")
+	if len(told) != 1 || told[0].Subject != "namespace.blue" || told[0].Reason != "nobody renewed it in time" {
+		t.Errorf("_system tells %+v", told)
+	}
+	c.start(leader)
+	for name, p := range c.servers {
+		awaitThat(t, name+" without it", func() bool {
+			got, err := lookUp(p.DNS, inDNS)
+			return err == nil && got == "" && p.do("GET", "/v1/blue/services/web", "").status == http.StatusNotFound &&
+				!strings.Contains(p.do("GET", "/v1/_system/namespaces", "").body, "blue")
+		})
+	}
+}
+
+// TestDeleteUnderWriters deletes a namespace while every server takes writes to it. Nothing that is asked for after the
+// answer to that is acknowledged; the one that is made anew is empty, and its revisions are higher than any before.
+func TestDeleteUnderWriters(t *testing.T) {
+	c := newCluster(t, "a", "b", "c")
+	a := c.servers["a"]
+	for round := range 3 {
+		awaitThat(t, "the namespace", func() bool {
+			r := a.do("PUT", "/v1/_system/namespaces/blue", "")
+			if r.status != http.StatusCreated && r.status != http.StatusConflict {
+				t.Fatalf("%d %s", r.status, r.body)
+			}
+			return r.status == http.StatusCreated
+		})
+		var (
+			writers sync.WaitGroup
+			mu      sync.Mutex
+			deleted time.Time // when that was acknowledged
+			highest float64
+			written int
+		)
+		for name, p := range c.servers {
+			for w := range 4 {
+				writers.Go(func() {
+					for i := 0; ; i++ {
+						asked := time.Now()
+						r, err := p.try("PUT", fmt.Sprintf("/v1/blue/kv/%s/%d/%d", name, w, i), "v")
+						mu.Lock()
+						over := !deleted.IsZero() && asked.After(deleted)
+						switch {
+						case err != nil:
+							t.Errorf("round %d: %v", round, err)
+							over = true
+						case r.status == http.StatusCreated && over:
+							t.Errorf("round %d: asked for %s after the deletion, it was acknowledged: %s", round, asked.Sub(deleted), r.body)
+						case r.status == http.StatusCreated:
+							var v struct{ Revision float64 }
+							if err := json.Unmarshal([]byte(r.body), &v); err != nil {
+								t.Error(err)
+							}
+							highest, written = max(highest, v.Revision), written+1
+						case r.status != http.StatusNotFound:
+							t.Errorf("round %d: %d %s", round, r.status, r.body)
+						}
+						mu.Unlock()
+						if over {
+							return
+						}
+					}
+				})
+			}
+		}
+		awaitThat(t, "some writes", func() bool { mu.Lock(); defer mu.Unlock(); return written > 300 })
+		by := c.servers[[]string{"a", "b", "c"}[round]]
+		by.do("DELETE", "/v1/_system/namespaces/blue", "", "Rollcall-Reason: round "+fmt.Sprint(round)).want(t, http.StatusOK)
+		mu.Lock()
+		deleted = time.Now()
+		mu.Unlock()
+		for name, p := range c.servers {
+			if r := p.do("GET", "/v1/blue/kv", ""); r.status != http.StatusNotFound {
+				t.Errorf("round %d: %s still shows it: %d %s", round, name, r.status, r.body)
+			}
+			if r := p.do("GET", "/v1/_system/namespaces", ""); strings.Contains(r.body, "blue") {
+				t.Errorf("round %d: %s still lists it: %s", round, name, r.body)
+			}
+		}
+		writers.Wait()
+		awaitThat(t, "the next one", func() bool {
+			r := by.do("PUT", "/v1/_system/namespaces/blue", "")
+			return r.status == http.StatusCreated
+		})
+		for name, p := range c.servers {
+			r := p.do("GET", "/v1/blue/kv", "").want(t, http.StatusOK)
+			if len(r["entries"].([]any)) > 0 || r["revision"].(float64) <= highest {
+				t.Errorf("round %d: %s has %v; the highest revision was %v", round, name, r, highest)
+			}
+		}
+		by.do("DELETE", "/v1/_system/namespaces/blue", "").want(t, http.StatusOK)
+	}
+	if told := spoken(t, a, "_system", "rollcall.namespace.delete"); len(told) != 6 || told[0].Reason != "round 0" {
+		t.Errorf("_system tells %+v", told)
+	}
+}
