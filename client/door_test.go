@@ -166,7 +166,10 @@ func TestServicesAtTheDoor(t *testing.T) {
 	must(c.Register(ctx, client.Instance{Service: "web/x", ID: "2", Address: "10.0.0.2"}))(t)
 	found := must(c.Instances(ctx, "web/x", client.Query{Tags: []string{"a", "b"}, Passing: true}))(t)
 	want := client.Service{Service: "web/x", Revision: 3, Instances: []client.InstanceState{
-		{Instance: one, Status: "passing", Revision: 2, CreateRevision: 2, Time: gatewaytest.Start},
+		{
+			Instance: one, Status: client.Passing, Because: client.Because{Revision: 2, Type: "rollcall.service.register", Time: gatewaytest.Start},
+			Revision: 2, CreateRevision: 2, Time: gatewaytest.Start,
+		},
 	}}
 	if diff := cmp.Diff(found, want); diff != "" {
 		t.Errorf("service (-got +want):\n%s", diff)

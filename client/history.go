@@ -25,6 +25,15 @@ func InstanceSubject(service, id string) string {
 	return "service." + subjectSegment(service) + "." + subjectSegment(id)
 }
 
+// InstancesSubject is the subject of the events of all instances of a service, for Watch and Events.
+func InstancesSubject(service string) string { return "service." + subjectSegment(service) + ".>" }
+
+// ServiceSubject is the subject of the events of a service's settings.
+func ServiceSubject(service string) string { return "service." + subjectSegment(service) }
+
+// NodeSubject is the subject of a node's events.
+func NodeSubject(name string) string { return "node." + subjectSegment(name) }
+
 func subjectSegment(s string) string {
 	if s == "" {
 		return "%"
