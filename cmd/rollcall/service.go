@@ -247,7 +247,7 @@ func (c serviceListCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	return rows(s, service.Instances, func(i client.InstanceState) []string {
-		return []string{plain(i.ID), hostPort(i.Instance), i.Status, plain(i.Node), plain(i.Version), strings.Join(i.Tags, ",")}
+		return []string{plain(i.ID), hostPort(i.Instance), string(i.Status), plain(i.Node), plain(i.Version), strings.Join(i.Tags, ",")}
 	})
 }
 

@@ -183,7 +183,7 @@ func refreshNamespace(c *call, body []byte) error {
 		return gateway.NewProblem(gateway.CodeConflicting, "\"refresh\" renews the TTL that the namespace has, and changes nothing else: neither a body nor %q has a place beside it", dryRun)
 	}
 	name := c.param("name")
-	ttl, err := c.api.Backend.Renew(c.ctx, name, gateway.Lease{Namespace: true})
+	renewal, err := c.api.Backend.Renew(c.ctx, name, gateway.Lease{Namespace: true})
 	if errors.Is(err, gateway.ErrNoLease) {
 		return gateway.NewProblem(gateway.CodeNoLease, "namespace %q has no TTL: configure it with one", name)
 	}
@@ -193,7 +193,7 @@ func refreshNamespace(c *call, body []byte) error {
 	if head, err := c.api.Backend.Head(event.System); err == nil {
 		c.shows(head)
 	}
-	return c.json(http.StatusOK, renewed{TTL: gateway.FormatDuration(event.Time(ttl))})
+	return c.json(http.StatusOK, renewed{TTL: gateway.FormatDuration(event.Time(renewal.TTL))})
 }
 
 func deleteNamespace(c *call) error {
