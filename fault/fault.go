@@ -71,6 +71,7 @@ const (
 	RepeatEvent     = "repeat-event"      // they are given one twice
 	HalfCommit      = "half-commit"       // they are given a commit without its end
 	LeasesEarly     = "leases-early"      // renewals are acknowledged, and change nothing
+	NamesBehind     = "names-behind"      // DNS does not hear that an instance is critical
 	FeedStops       = "feed-stops"        // they are given nothing more
 	ReplayBreaks    = "replay-breaks"     // whoever reads the ledger from its beginning is cut short
 )

@@ -229,7 +229,7 @@ func (s *Server) showEvents(a *admission, events []event.Event) error {
 		s.wakeLives()
 	}
 	if a.shown {
-		s.names.Apply(a.namespace, events)
+		s.names.Apply(a.namespace, overlook(events))
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ func TestCheckersNotice(t *testing.T) {
 		{name: fault.HalfCommit, servers: 1, checker: "BookmarksTrue", enough: markedInside},
 		{name: fault.RepeatEvent, servers: 1, checker: "SubscribersInOrder"},
 		{name: fault.LeasesEarly, servers: 1, checker: "LeasesLastTheirTime", enough: leaseLost},
+		{name: fault.NamesBehind, servers: 1, checker: "DNSShowsOnlyUsable", enough: lookedAtCritical},
 		{name: fault.FeedStops, servers: 1, checker: "FollowersCatchUp"},
 		{name: fault.ReplayBreaks, servers: 1, checker: "LedgerReadable"},
 	} {
@@ -101,6 +102,13 @@ func leaseLost(l *load) bool {
 	l.record.mu.Lock()
 	defer l.record.mu.Unlock()
 	return slices.ContainsFunc(l.record.leases, func(lease check.Lease) bool { return lease.Gone })
+}
+
+// lookedAtCritical tells whether DNS was asked often, which instances report to be critical meanwhile.
+func lookedAtCritical(l *load) bool {
+	l.record.mu.Lock()
+	defer l.record.mu.Unlock()
+	return len(l.record.looks) > 300
 }
 
 // stays are the directives that must go on to the end: what is wrong in a subscription is noticed where it ends.
