@@ -205,8 +205,12 @@ func (s *Server) awaitViews(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		view := s.names.Namespace([]byte(namespace))
-		for view != nil && view.Revision() < head {
+		for {
+			// What it gives stays as it is: each look takes a new one.
+			view := s.names.Namespace([]byte(namespace))
+			if view == nil || view.Revision() >= head {
+				break
+			}
 			select {
 			case <-time.After(time.Millisecond):
 			case err := <-s.failed:
