@@ -2,6 +2,7 @@ package dns_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -41,10 +42,9 @@ func upstream(t *testing.T, answer func(w miekg.ResponseWriter, q *miekg.Msg)) s
 		go func() { done <- s.ActivateAndServe() }()
 		<-started
 		t.Cleanup(func() {
-			if err := s.Shutdown(); err != nil {
+			if err := errors.Join(s.Shutdown(), <-done); err != nil {
 				t.Error(err)
 			}
-			<-done
 		})
 	}
 	return packet.LocalAddr().String()
