@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	miekg "github.com/miekg/dns"
@@ -44,13 +44,64 @@ type forwarder struct {
 	servers []string
 	timeout time.Duration
 	slots   chan struct{}
+
+	mu      sync.Mutex
+	flights map[flightKey]*flight // guarded by mu
+}
+
+// flight is a question that others are asked right now. Whoever has the same question meanwhile waits for the one answer:
+// that gives forgers one number to guess at a time (RFC 5452 section 5), and where servers forward to one another in a
+// circle, the question stops where it comes by again.
+type flight struct {
+	done   chan struct{} // closed when the rest is set
+	answer *miekg.Msg
+	err    error
+}
+
+type flightKey struct {
+	name                       string // in lower case
+	kind                       uint16
+	dnssecOK, checkingDisabled bool
 }
 
 func newForwarder(servers []string, timeout time.Duration) *forwarder {
 	if timeout == 0 {
 		timeout = forwardTimeout
 	}
-	return &forwarder{servers: servers, timeout: timeout, slots: make(chan struct{}, forwardsAtOnce)}
+	return &forwarder{
+		servers: servers, timeout: timeout, slots: make(chan struct{}, forwardsAtOnce), flights: map[flightKey]*flight{},
+	}
+}
+
+// fly gives the answer to a question that may be on its way already. It is the caller's own.
+func (f *forwarder) fly(ctx context.Context, asked *miekg.Msg) (*miekg.Msg, error) {
+	opt := asked.IsEdns0()
+	q := asked.Question[0]
+	k := flightKey{miekg.CanonicalName(q.Name), q.Qtype, opt != nil && opt.Do(), asked.CheckingDisabled}
+	f.mu.Lock()
+	shared := f.flights[k]
+	if shared == nil {
+		own := &flight{done: make(chan struct{})}
+		f.flights[k] = own
+		f.mu.Unlock()
+		own.answer, own.err = f.ask(ctx, asked)
+		f.mu.Lock()
+		delete(f.flights, k)
+		f.mu.Unlock()
+		close(own.done)
+		shared = own
+	} else {
+		f.mu.Unlock()
+	}
+	select {
+	case <-shared.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if shared.err != nil {
+		return nil, shared.err
+	}
+	return shared.answer.Copy(), nil
 }
 
 // forward asks the other servers, one after the other, and appends what the first that knows has to say.
@@ -61,7 +112,7 @@ func (w *waiting) forward(ctx context.Context, dst []byte) []byte {
 	if err := asked.Unpack(w.raw); err != nil || len(asked.Question) != 1 {
 		return w.fail(dst, "the question cannot be forwarded")
 	}
-	answer, err := f.ask(ctx, asked)
+	answer, err := f.fly(ctx, asked)
 	if err != nil {
 		return w.fail(dst, "no server that questions are forwarded to has answered")
 	}
@@ -137,7 +188,7 @@ func (f *forwarder) exchange(ctx context.Context, network, server string, asked 
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	q := new(miekg.Msg)
-	q.Id, q.RecursionDesired, q.CheckingDisabled = uint16(rand.Uint32()), true, asked.CheckingDisabled
+	q.Id, q.RecursionDesired, q.CheckingDisabled = miekg.Id(), true, asked.CheckingDisabled
 	q.Question = asked.Question
 	opt := asked.IsEdns0()
 	q.SetEdns0(forwardUDPBytes, opt != nil && opt.Do())

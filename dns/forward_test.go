@@ -1,6 +1,8 @@
 package dns_test
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -40,10 +42,9 @@ func upstream(t *testing.T, answer func(w miekg.ResponseWriter, q *miekg.Msg)) s
 		go func() { done <- s.ActivateAndServe() }()
 		<-started
 		t.Cleanup(func() {
-			if err := s.Shutdown(); err != nil {
+			if err := errors.Join(s.Shutdown(), <-done); err != nil {
 				t.Error(err)
 			}
-			<-done
 		})
 	}
 	return packet.LocalAddr().String()
@@ -237,6 +238,71 @@ func TestForwardBound(t *testing.T) {
 	}
 	if r, err := c.ReadMsg(); err != nil || len(r.Answer) != 1 {
 		t.Errorf("a reply that was waited for: %v, %v", r, err)
+	}
+}
+
+// TestForwardCircle: a question that comes back to who has forwarded it goes no further.
+func TestForwardCircle(t *testing.T) {
+	var address atomic.Pointer[string]
+	server := upstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) {
+		on := q.Copy()
+		on.Id++
+		r, _, err := (&miekg.Client{Timeout: patience}).Exchange(on, *address.Load())
+		if err != nil {
+			return
+		}
+		r.Id = q.Id
+		_ = w.WriteMsg(r)
+	})
+	s, _ := listen(t, dns.Config{Forward: []string{server}, ForwardTimeout: 100 * time.Millisecond})
+	own := s.Addr()
+	address.Store(&own)
+	if r := exchange(t, "udp", own, question("example.com.", miekg.TypeA)); r.Rcode != miekg.RcodeServerFailure {
+		t.Errorf("reply: %v", r)
+	}
+	if got := s.Stats().UDPQueries; got != 2 {
+		t.Errorf("the question came %d times, want twice: by the client, and by the circle", got)
+	}
+}
+
+// TestForwardShared: the same question, asked by several at once, is forwarded once, and each gets it as he spelt it.
+func TestForwardShared(t *testing.T) {
+	const clients = 20
+	release := make(chan struct{})
+	var asked atomic.Int64
+	one := answerA(1)
+	server := upstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) {
+		asked.Add(1)
+		<-release
+		one(w, q)
+	})
+	s, _ := listen(t, dns.Config{Forward: []string{server}, ForwardTimeout: patience})
+	conn := dialTCP(t, s)
+	for i := range clients {
+		q := question([]string{"example.com.", "EXAMPLE.com."}[i%2], miekg.TypeA)
+		q.Id = uint16(i)
+		raw, err := q.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, conn, append(binary.BigEndian.AppendUint16(nil, uint16(len(raw))), raw...))
+	}
+	// What comes behind them by the same connection was read behind them.
+	last := packQuery(t, "none.service.rollcall.internal.", miekg.TypeA)
+	mustWrite(t, conn, append(binary.BigEndian.AppendUint16(nil, uint16(len(last))), last...))
+	readFramed(t, conn)
+	close(release)
+	for range clients {
+		r := new(miekg.Msg)
+		if err := r.Unpack(readFramed(t, conn)); err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"example.com.", "EXAMPLE.com."}[r.Id%2]; len(r.Answer) != 1 || r.Question[0].Name != want {
+			t.Errorf("reply: %v", r)
+		}
+	}
+	if got := asked.Load(); got == clients {
+		t.Errorf("forwarded for each of the %d clients that asked at once", clients)
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"testing"
@@ -110,10 +111,9 @@ func TestDNSForward(t *testing.T) {
 	go func() { done <- other.ActivateAndServe() }()
 	<-started
 	defer func() {
-		if err := other.Shutdown(); err != nil {
+		if err := errors.Join(other.Shutdown(), <-done); err != nil {
 			t.Error(err)
 		}
-		<-done
 	}()
 	s, err := Start(t.Context(), Config{
 		Data: t.TempDir(), HTTP: "127.0.0.1:0", Raft: "127.0.0.1:0", NATS: "127.0.0.1:0", DNS: "127.0.0.1:0",

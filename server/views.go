@@ -310,7 +310,8 @@ func (s *Server) awaitViews(ctx context.Context) error {
 			return err
 		}
 		for {
-			view := s.names.Namespace([]byte(namespace)) // a namespace may go, or be made anew, meanwhile
+			// What it gives stays as it is, and a namespace may go, or be made anew, meanwhile: each look takes a new one.
+			view := s.names.Namespace([]byte(namespace))
 			if view == nil || view.Revision() >= head {
 				break
 			}

@@ -63,6 +63,9 @@ func newInstance(namespace, service string, e event.Instance) *Instance {
 		Port: e.Port, Weight: e.Weight, Priority: e.Priority, namespace: namespace, service: service,
 		key: instanceKey{service: e.Service, id: e.ID}, tags: foldTags(e.Tags), text: texts(e.Meta), node: e.Node,
 	}
+	if e.Service == service {
+		i.key.service = service // one string for all of them
+	}
 	i.label = labelOf(i.key)
 	if event.IsDNSLabel(e.Protocol) {
 		i.protocol = fold(e.Protocol)

@@ -80,7 +80,7 @@ func (s *Service) put(edit uint64, i *Instance, changed func(before, now *Instan
 	before, exists := s.instances.get(i)
 	shared := exists && before.shared
 	if !exists {
-		if other, any := s.atLabel(i.label, 0); any {
+		if other, ok := s.atLabel(i.label, 0); ok {
 			shared = true
 			s.rename(edit, other, true, changed)
 		}
@@ -94,7 +94,7 @@ func (s *Service) put(edit uint64, i *Instance, changed func(before, now *Instan
 func (s *Service) remove(edit uint64, i *Instance, changed func(before, now *Instance)) {
 	s.swap(edit, i, nil)
 	changed(i, nil)
-	if other, any := s.atLabel(i.label, 0); any && i.shared {
+	if other, ok := s.atLabel(i.label, 0); ok && i.shared {
 		if _, more := s.atLabel(i.label, 1); !more {
 			s.rename(edit, other, false, changed)
 		}
