@@ -169,8 +169,9 @@ func decodeBody(k Kind, raw []byte) (Body, error) {
 		return unmarshal[MemberVersion](raw)
 	case KindClusterVersion:
 		return unmarshal[ClusterVersion](raw)
+	default:
+		return decodeEnd(k, raw)
 	}
-	return decodeEnd(k, raw)
 }
 
 // decodeEnd decodes what ends a namespace, and what begins one that is made from another.
@@ -184,8 +185,9 @@ func decodeEnd(k Kind, raw []byte) (Body, error) {
 		return unmarshal[NamespaceDeleted](raw)
 	case KindNamespaceFilled:
 		return unmarshal[NamespaceFilled](raw)
+	default:
+		return nil, fmt.Errorf("kind %d is not known to this version", k)
 	}
-	return nil, fmt.Errorf("kind %d is not known to this version", k)
 }
 
 func unmarshal[T Body](raw []byte) (Body, error) {

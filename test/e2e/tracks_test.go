@@ -10,25 +10,22 @@ import (
 	"time"
 )
 
-// spoken gives the events of a namespace that are of a type, as far as they say something here.
-func spoken(t *testing.T, p *process, namespace, kind string) (all []struct {
-	Subject, Reason string
-	Time            time.Time
-}) {
+// told is what an event says, as far as it matters here.
+type told struct {
+	Type, Subject, Reason string
+	Time                  time.Time
+}
+
+// spoken gives the events of a namespace that are of a type.
+func spoken(t *testing.T, p *process, namespace, kind string) (all []told) {
 	t.Helper()
-	for line := range strings.Lines(p.do("GET", "/v1/"+namespace+"/events", "").body) {
-		var e struct {
-			Type, Subject, Reason string
-			Time                  time.Time
-		}
+	for line := range strings.Lines(p.read("/v1/" + namespace + "/events").body) {
+		var e told
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
 		}
 		if e.Type == kind {
-			all = append(all, struct {
-				Subject, Reason string
-				Time            time.Time
-			}{e.Subject, e.Reason, e.Time})
+			all = append(all, e)
 		}
 	}
 	return all
