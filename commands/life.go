@@ -1,8 +1,6 @@
 package commands
 
-import (
-	"github.com/rollcall/rollcall/log/event"
-)
+import "github.com/rollcall/rollcall/log/event"
 
 // A namespace ends in its own ledger first, by one event, behind which nothing else is decided there: that is what makes
 // all of it disappear in one commit. Then _system's ledger says so, and the ledger is emptied by ordinary commits. Only
@@ -75,7 +73,7 @@ func (c OpenNamespace) since() uint32 {
 
 // whichever is the placement of a DeleteNamespace that was decided before, whatever it was: a repeat is to be decided as
 // it was, and whoever repeats it may not know any more. Zero is none, and deletes nothing.
-const whichever event.Revision = 1<<64 - 1
+const whichever = ^event.Revision(0)
 
 // ValidateEnd says what is wrong with the end of a namespace of a name: two are always there.
 func ValidateEnd(namespace string) *Rejection {

@@ -217,27 +217,14 @@ func data(e event.Event) any {
 		return SessionData{ID: b.ID, Epoch: uint64(b.Epoch)}
 	case event.TimekeeperClaimed:
 		return TimekeeperData{Namespace: b.Namespace, Server: b.Server, Previous: uint64(b.Previous)}
-	case event.NamespaceOpened:
-		return NamespaceData{
-			Namespace: b.Namespace, Cluster: b.Cluster, Placed: uint64(b.Placed), Groups: b.Groups, Skipped: uint64(b.Skipped),
-			From: b.From, FromRevision: uint64(b.FromRevision), Closed: uint64(b.Closed),
-		}
+	case event.NamespaceOpened, event.NamespaceCreated, event.NamespaceClosed, event.NamespaceExpired, event.NamespaceDeleted, event.NamespaceFilled:
+		return namespaceData(b)
 	case event.NamespaceRestored:
 		return RestoredData{
 			Namespace: b.Namespace, Cluster: b.Cluster, From: uint64(b.From), SkippedFrom: uint64(b.From) + 1,
 			SkippedTo: uint64(b.From + b.Skipped), FromCluster: b.FromCluster, Taken: FormatTime(b.Taken),
 			Snapshot: hex.EncodeToString(b.Snapshot),
 		}
-	case event.NamespaceCreated:
-		return NamespaceData{Namespace: b.Namespace, Group: b.Group, From: b.From, FromRevision: uint64(b.FromRevision), Previous: uint64(b.Previous)}
-	case event.NamespaceClosed:
-		return NamespaceData{Namespace: b.Namespace, Placed: uint64(b.Placed)}
-	case event.NamespaceExpired:
-		return NamespaceData{Namespace: b.Namespace, Placed: uint64(b.Placed), Expired: true, TTL: FormatTTL(b.TTL), Epoch: uint64(b.Epoch)}
-	case event.NamespaceDeleted:
-		return NamespaceData{Namespace: b.Namespace, Group: b.Group, Placed: uint64(b.Placed), Closed: uint64(b.Closed), Expired: b.Expired}
-	case event.NamespaceFilled:
-		return NamespaceData{Namespace: b.Namespace, From: b.From, FromRevision: uint64(b.FromRevision)}
 	case event.NamespaceConfigured:
 		return configuredData(b)
 	case event.NamespaceUsage:
@@ -259,4 +246,26 @@ func data(e event.Event) any {
 		return d
 	}
 	panic(fmt.Sprintf("event %T has no outside form", e.Body))
+}
+
+// namespaceData presents what began or ended a namespace.
+func namespaceData(body event.Body) any {
+	switch b := body.(type) {
+	case event.NamespaceOpened:
+		return NamespaceData{
+			Namespace: b.Namespace, Cluster: b.Cluster, Placed: uint64(b.Placed), Groups: b.Groups, Skipped: uint64(b.Skipped),
+			From: b.From, FromRevision: uint64(b.FromRevision), Closed: uint64(b.Closed),
+		}
+	case event.NamespaceCreated:
+		return NamespaceData{Namespace: b.Namespace, Group: b.Group, From: b.From, FromRevision: uint64(b.FromRevision), Previous: uint64(b.Previous)}
+	case event.NamespaceClosed:
+		return NamespaceData{Namespace: b.Namespace, Placed: uint64(b.Placed)}
+	case event.NamespaceExpired:
+		return NamespaceData{Namespace: b.Namespace, Placed: uint64(b.Placed), Expired: true, TTL: FormatTTL(b.TTL), Epoch: uint64(b.Epoch)}
+	case event.NamespaceDeleted:
+		return NamespaceData{Namespace: b.Namespace, Group: b.Group, Placed: uint64(b.Placed), Closed: uint64(b.Closed), Expired: b.Expired}
+	case event.NamespaceFilled:
+		return NamespaceData{Namespace: b.Namespace, From: b.From, FromRevision: uint64(b.FromRevision)}
+	}
+	panic(fmt.Sprintf("event %T has no outside form", body))
 }

@@ -30,8 +30,10 @@ func namespaceOperations() []operation {
 			{status: 200, about: "It existed already", headers: []string{"ETag"}, as: asJSON[placed]()},
 			{status: 201, about: "It is new", headers: []string{"ETag"}, as: asJSON[placed]()},
 		},
-		refusals: []commands.Code{commands.CodeInvalidNamespace, commands.CodeInvalidTTL, commands.CodeNamespaceEnding, commands.CodeNamespaceFilling, commands.CodeConditionFailed, gateway.CodeInvalidJSON, gateway.CodeUnknownField, commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody,
-			gateway.CodeConflicting, gateway.CodeNoLease},
+		refusals: []commands.Code{
+			commands.CodeInvalidNamespace, commands.CodeInvalidTTL, commands.CodeNamespaceEnding, commands.CodeNamespaceFilling, commands.CodeConditionFailed, gateway.CodeInvalidJSON, gateway.CodeUnknownField, commands.CodeInvalidArgument, commands.CodeTooLarge, gateway.CodeInvalidBody,
+			gateway.CodeConflicting, gateway.CodeNoLease,
+		},
 		or:     reflect.TypeFor[renewed](),
 		handle: putNamespace,
 	}, {

@@ -10,28 +10,40 @@ import (
 	"time"
 )
 
-// spoken gives the events of a namespace that are of a type, as far as they say something here.
-func spoken(t *testing.T, p *process, namespace, kind string) (all []struct {
-	Subject, Reason string
-	Time            time.Time
-}) {
+// told is what an event says, as far as it matters here.
+type told struct {
+	Type, Subject, Reason string
+	Time                  time.Time
+}
+
+// spoken gives the events of a namespace that are of a type.
+func spoken(t *testing.T, p *process, namespace, kind string) (all []told) {
 	t.Helper()
-	for line := range strings.Lines(p.do("GET", "/v1/"+namespace+"/events", "").body) {
-		var e struct {
-			Type, Subject, Reason string
-			Time                  time.Time
-		}
+	for line := range strings.Lines(p.read("/v1/" + namespace + "/events").body) {
+		var e told
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
 		}
 		if e.Type == kind {
-			all = append(all, struct {
-				Subject, Reason string
-				Time            time.Time
-			}{e.Subject, e.Reason, e.Time})
+			all = append(all, e)
 		}
 	}
 	return all
+}
+
+// elsewhere tells whether an answer says that there was no leader in time, as on a machine that does other things too.
+func elsewhere(r response) bool {
+	return r.status == http.StatusServiceUnavailable || r.status == http.StatusGatewayTimeout
+}
+
+// read reads until somebody can be asked.
+func (p *process) read(path string) (r response) {
+	p.t.Helper()
+	awaitThat(p.t, "read: "+path, func() bool {
+		r = p.do("GET", path, "")
+		return !elsewhere(r)
+	})
+	return r
 }
 
 // TestTrackExpires makes a track from another namespace, renews it through any server while the one that keeps its time is
@@ -125,10 +137,10 @@ func TestDeleteUnderWriters(t *testing.T) {
 	for round := range 3 {
 		awaitThat(t, "the namespace", func() bool {
 			r := a.do("PUT", "/v1/_system/namespaces/blue", "")
-			if r.status != http.StatusCreated && r.status != http.StatusConflict {
+			if r.status != http.StatusCreated && r.status != http.StatusConflict && !elsewhere(r) {
 				t.Fatalf("%d %s", r.status, r.body)
 			}
-			return r.status == http.StatusCreated
+			return r.status == http.StatusCreated || r.status == http.StatusOK
 		})
 		var (
 			writers sync.WaitGroup
@@ -146,8 +158,7 @@ func TestDeleteUnderWriters(t *testing.T) {
 						mu.Lock()
 						over := !deleted.IsZero() && asked.After(deleted)
 						switch {
-						case err != nil:
-							t.Errorf("round %d: %v", round, err)
+						case err != nil: // the test is over
 							over = true
 						case r.status == http.StatusCreated && over:
 							t.Errorf("round %d: asked for %s after the deletion, it was acknowledged: %s", round, asked.Sub(deleted), r.body)
@@ -157,7 +168,7 @@ func TestDeleteUnderWriters(t *testing.T) {
 								t.Error(err)
 							}
 							highest, written = max(highest, v.Revision), written+1
-						case r.status != http.StatusNotFound:
+						case r.status != http.StatusNotFound && !elsewhere(r):
 							t.Errorf("round %d: %d %s", round, r.status, r.body)
 						}
 						mu.Unlock()
@@ -170,30 +181,40 @@ func TestDeleteUnderWriters(t *testing.T) {
 		}
 		awaitThat(t, "some writes", func() bool { mu.Lock(); defer mu.Unlock(); return written > 300 })
 		by := c.servers[[]string{"a", "b", "c"}[round]]
-		by.do("DELETE", "/v1/_system/namespaces/blue", "", "Rollcall-Reason: round "+fmt.Sprint(round)).want(t, http.StatusOK)
+		remove := func(reason string) {
+			t.Helper()
+			awaitThat(t, "the deletion", func() bool {
+				r := by.do("DELETE", "/v1/_system/namespaces/blue", "", "Rollcall-Reason: "+reason, "Idempotency-Key: "+reason)
+				if r.status != http.StatusOK && !elsewhere(r) {
+					t.Fatalf("%s: %d %s", reason, r.status, r.body)
+				}
+				return r.status == http.StatusOK
+			})
+		}
+		remove(fmt.Sprint("round ", round))
 		mu.Lock()
 		deleted = time.Now()
 		mu.Unlock()
 		for name, p := range c.servers {
-			if r := p.do("GET", "/v1/blue/kv", ""); r.status != http.StatusNotFound {
+			if r := p.read("/v1/blue/kv"); r.status != http.StatusNotFound {
 				t.Errorf("round %d: %s still shows it: %d %s", round, name, r.status, r.body)
 			}
-			if r := p.do("GET", "/v1/_system/namespaces", ""); strings.Contains(r.body, "blue") {
+			if r := p.read("/v1/_system/namespaces"); strings.Contains(r.body, "blue") {
 				t.Errorf("round %d: %s still lists it: %s", round, name, r.body)
 			}
 		}
 		writers.Wait()
 		awaitThat(t, "the next one", func() bool {
 			r := by.do("PUT", "/v1/_system/namespaces/blue", "")
-			return r.status == http.StatusCreated
+			return r.status == http.StatusCreated || r.status == http.StatusOK
 		})
 		for name, p := range c.servers {
-			r := p.do("GET", "/v1/blue/kv", "").want(t, http.StatusOK)
+			r := p.read("/v1/blue/kv").want(t, http.StatusOK)
 			if len(r["entries"].([]any)) > 0 || r["revision"].(float64) <= highest {
 				t.Errorf("round %d: %s has %v; the highest revision was %v", round, name, r, highest)
 			}
 		}
-		by.do("DELETE", "/v1/_system/namespaces/blue", "").want(t, http.StatusOK)
+		remove(fmt.Sprint("the next of round ", round))
 	}
 	if told := spoken(t, a, "_system", "rollcall.namespace.delete"); len(told) != 6 || told[0].Reason != "round 0" {
 		t.Errorf("_system tells %+v", told)
