@@ -59,7 +59,8 @@ type leasedRun struct {
 	begin func(ctx context.Context, cl *client.Client, session string) error
 	// beside goes on while the command runs, until its context ends.
 	beside func(ctx context.Context, cl *client.Client)
-	// leave is done when the run is interrupted, before the command is told to stop; its context ends when the command exits.
+	// leave is done when the run is interrupted, before the command is told to stop. Its context ends when the command exits
+	// or the session is lost.
 	leave func(ctx context.Context, cl *client.Client, session string)
 }
 
@@ -96,7 +97,7 @@ func (r leasedRun) run(ctx context.Context, s *session) error {
 // command when the session is lost.
 func (r leasedRun) keepWhile(ctx context.Context, s *session, cl *client.Client, one client.Session, since time.Time) error {
 	keeping, release := context.WithCancel(context.WithoutCancel(ctx))
-	ctx, lose := context.WithCancelCause(ctx)
+	held, lose := context.WithCancelCause(context.WithoutCancel(ctx)) // ends when it is lost
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
@@ -109,8 +110,11 @@ func (r leasedRun) keepWhile(ctx context.Context, s *session, cl *client.Client,
 		<-kept
 		lose(nil)
 	}()
-	err := r.command(ctx, s, cl, one.ID)
-	if lost := lostCause(context.Cause(ctx)); lost != nil {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(held, stop)()
+	err := r.command(ctx, held, s, cl, one.ID)
+	if lost := lostCause(context.Cause(held)); lost != nil {
 		return lost
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
@@ -119,8 +123,8 @@ func (r leasedRun) keepWhile(ctx context.Context, s *session, cl *client.Client,
 	return err
 }
 
-// command runs the command until it exits, by itself or because the context ended.
-func (r leasedRun) command(ctx context.Context, s *session, cl *client.Client, id string) error {
+// command runs the command until it exits, by itself or because the context ended, for held at the latest.
+func (r leasedRun) command(ctx, held context.Context, s *session, cl *client.Client, id string) error {
 	if r.begin != nil {
 		request, cancel := context.WithTimeout(ctx, s.Timeout)
 		defer cancel()
@@ -151,35 +155,39 @@ func (r leasedRun) command(ctx context.Context, s *session, cl *client.Client, i
 			<-done
 		}()
 	}
-	return r.wait(ctx, cmd, func(running context.Context) {
-		if r.leave != nil && lostCause(context.Cause(ctx)) == nil {
-			r.leave(running, cl, id)
+	return r.wait(ctx, held, cmd, func(ctx context.Context) {
+		if r.leave != nil {
+			r.leave(ctx, cl, id)
 		}
 	})
 }
 
-// wait waits until the command has exited. When the context ends, it is told to stop, and what is to be done before is given
-// a context that ends when the command has exited by itself meanwhile.
-func (r leasedRun) wait(ctx context.Context, cmd *exec.Cmd, before func(context.Context)) (err error) {
-	running, exited := context.WithCancel(context.WithoutCancel(ctx))
+// wait waits until the command has exited. When the context ends, it is told to stop. What is to be done before is given a
+// context that ends when that need not, or must not, wait any longer: the command has exited, or the session is lost.
+func (r leasedRun) wait(ctx, held context.Context, cmd *exec.Cmd, before func(context.Context)) (err error) {
+	waiting, enough := context.WithCancel(held)
+	exited := make(chan struct{})
 	go func() {
-		defer exited()
+		defer close(exited)
 		err = cmd.Wait()
+		enough()
 	}()
 	select {
-	case <-running.Done():
+	case <-exited:
 		return err
 	case <-ctx.Done():
 	}
-	before(running)
+	if waiting.Err() == nil {
+		before(waiting)
+	}
 	_ = cmd.Process.Signal(syscall.SIGTERM) // which fails only where it has exited
 	patience := time.NewTimer(r.grace)
 	defer patience.Stop()
 	select {
-	case <-running.Done():
+	case <-exited:
 	case <-patience.C:
 		_ = cmd.Process.Kill()
-		<-running.Done()
+		<-exited
 	}
 	return err
 }
