@@ -70,6 +70,27 @@ func TestRegistrationsComeBack(t *testing.T) {
 	}
 }
 
+// What a server has in memory about a check comes with it.
+func TestCheckStatesAreRead(t *testing.T) {
+	const text = `{"id":"http","http":{"url":"http://a/"},"interval":"10s","timeout":"5s","status":"critical","since":"2026-01-02T03:04:05Z",` +
+		`"revision":7,"output":"503","server":"a","looked":"2026-01-02T03:04:06Z","fault":"no route"}`
+	want := client.CheckState{
+		Check:  client.Check{ID: "http", HTTP: &client.HTTPCheck{URL: "http://a/"}, Interval: 10 * time.Second, Timeout: 5 * time.Second},
+		Status: client.Critical, Since: gatewaytest.Start, Revision: 7, Output: "503", Server: "a", Looked: gatewaytest.Start.Add(time.Second), Fault: "no route",
+	}
+	var got client.CheckState
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("check (-got +want):\n%s", diff)
+	}
+	var again client.CheckState
+	if err := json.Unmarshal(must(json.Marshal(got))(t), &again); err != nil || cmp.Diff(again, want) != "" {
+		t.Errorf("as JSON it became %+v (%v)", again, err)
+	}
+}
+
 func TestHealthAtTheDoor(t *testing.T) {
 	c := newClient(t, client.Options{Reason: "trying"}, newDoor(t).ServeHTTP)
 	ctx := t.Context()

@@ -141,7 +141,8 @@ type candidate struct{ word, about string }
 type completion struct {
 	session *session // with the server and the namespace that the words name
 	at      *kong.Node
-	given   int                    // positionals so far
+	given   []string               // positionals so far
+	set     map[string]string      // values of flags so far, by name
 	flags   map[string]*kong.Flag  // by "--name" and "-n"
 	used    map[*kong.Flag]bool    // those given
 	plain   bool                   // behind "--", where nothing is a flag
@@ -152,10 +153,12 @@ type completion struct {
 type completions func(ctx context.Context, s *session, word string) []candidate
 
 func newCompletion(s *session, root *kong.Node) *completion {
-	return &completion{session: s, at: root, used: map[*kong.Flag]bool{}, flags: flagsOf(root), sources: map[string]completions{
+	p := &completion{session: s, at: root, set: map[string]string{}, used: map[*kong.Flag]bool{}, flags: flagsOf(root)}
+	p.sources = map[string]completions{
 		"keys": completeKeys, "services": completeServices, "sessions": completeSessions, "namespaces": completeNamespaces,
-		"members": completeMembers, "values": completeValues,
-	}}
+		"members": completeMembers, "values": completeValues, "nodes": completeNodes, "instances": p.completeInstances, "checks": p.completeChecks,
+	}
+	return p
 }
 
 func flagsOf(n *kong.Node) map[string]*kong.Flag {
@@ -226,15 +229,16 @@ func (p *completion) step(word string) {
 	}
 	for _, child := range p.at.Children {
 		if child.Name == word || slices.Contains(child.Aliases, word) {
-			p.at, p.given, p.flags = child, 0, flagsOf(child)
+			p.at, p.given, p.flags = child, nil, flagsOf(child)
 			return
 		}
 	}
-	p.given++
+	p.given = append(p.given, word)
 }
 
-// take notes what the flags say about where to ask.
+// take notes what the flags say about where to ask, and about what.
 func (p *completion) take(f *kong.Flag, value string) {
+	p.set[f.Name] = value
 	switch f.Name {
 	case "server":
 		p.session.Server = strings.Split(value, ",")
@@ -264,8 +268,8 @@ func (p *completion) words(ctx context.Context, begun string) (found []candidate
 	if len(p.at.Children) > 0 || len(p.at.Positional) == 0 {
 		return found
 	}
-	at := p.at.Positional[min(p.given, len(p.at.Positional)-1)]
-	if p.given >= len(p.at.Positional) && !at.IsCumulative() {
+	at := p.at.Positional[min(len(p.given), len(p.at.Positional)-1)]
+	if len(p.given) >= len(p.at.Positional) && !at.IsCumulative() {
 		return nil
 	}
 	return p.values(ctx, at, begun)
@@ -327,6 +331,55 @@ func completeServices(ctx context.Context, s *session, _ string) (found []candid
 	}
 	for _, one := range services {
 		found = append(found, candidate{one.Service, fmt.Sprintf("%d instances", one.Instances)})
+	}
+	return found
+}
+
+// completeInstances gives the instances of the service that the line names first.
+func (p *completion) completeInstances(ctx context.Context, s *session, _ string) (found []candidate) {
+	c, err := s.client()
+	if err != nil || len(p.given) == 0 {
+		return nil
+	}
+	service, err := c.Instances(ctx, p.given[0], client.Query{}, client.Stale())
+	if err != nil {
+		return nil
+	}
+	for _, one := range service.Instances[:min(len(service.Instances), candidatesMax)] {
+		found = append(found, candidate{one.ID, string(one.Status)})
+	}
+	return found
+}
+
+// completeChecks gives those that can be reported of the instance that the line names.
+func (p *completion) completeChecks(ctx context.Context, s *session, _ string) (found []candidate) {
+	c, err := s.client()
+	if err != nil || len(p.given) == 0 {
+		return nil
+	}
+	instance, err := c.Instance(ctx, p.given[0], p.set["id"], client.Stale())
+	if err != nil {
+		return nil
+	}
+	for _, one := range instance.Checks {
+		if one.TTL > 0 {
+			found = append(found, candidate{one.ID, string(one.Status)})
+		}
+	}
+	return found
+}
+
+func completeNodes(ctx context.Context, s *session, _ string) (found []candidate) {
+	c, err := s.client()
+	if err != nil {
+		return nil
+	}
+	nodes, err := c.Nodes(ctx, client.Stale())
+	if err != nil {
+		return nil
+	}
+	for _, one := range nodes {
+		found = append(found, candidate{one.Name, one.Address})
 	}
 	return found
 }

@@ -135,10 +135,14 @@ func stage(t *testing.T, url, dir string) {
 	pad(15, 40)
 	rollcall("kv", "put", "app/limit", "10")
 	pad(42, 95)
+	rollcall("service", "register", "api", "--id", "api-1", "--address", "10.0.0.7", "--ttl-check", "15s")
+	rollcall("service", "register", "db", "--id", "db-1", "--address", "10.0.0.12", "--credential", "password=secret")
+	rollcall("node", "put", "host-1", "--address", "192.0.2.1")
 	rollcall("namespace", "create", "staging", "--ttl", "1h")
 	rollcall("members", "add", "d", "10.0.0.4:7601", "--non-voter")
 	for name, text := range map[string]string{
-		"logo.png": "PNG", "job.json": "{}",
+		"logo.png": "PNG", "job.json": "{}", "password.txt": "secret\n",
+		"serve.sh":      `[ "$ROLLCALL_INSTANCE" = web-6 ]`,
 		"services.json": `{"services": [{"service": "web", "instances": [{"id": "web-1", "address": "10.0.0.7"}]}]}`,
 		"move.json":     `{"if": [{"key": "app/limit", "exists": true}], "then": [{"get": {"key": "app/limit"}}]}`,
 	} {
@@ -161,11 +165,11 @@ func TestExamplesDoWhatTheySay(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts many processes")
 	}
-	families := []string{"kv ", "service ", "session ", "namespace ", "members ", "log"}
+	families := []string{"kv ", "service ", "node ", "session ", "namespace ", "members ", "log"}
 	// These are not run, each for its reason.
 	skip := []string{
 		"jq", "curl", // not everywhere
-		"while ", "exec lead", "register-and-serve", // never end, or are somebody's program
+		"while ", "service watch", "exec lead", "register-and-serve", // never end, or are somebody's program
 		"kv import", "kv export", "kv diff", "kv edit", // have scripts of their own
 		"2026-01-31",      // depends on the clock
 		"serve --name",    // a server

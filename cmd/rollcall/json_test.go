@@ -40,7 +40,20 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"service", "list"},
 		{"service", "list", "web"},
 		{"service", "resolve", "web"},
+		{"service", "register", "web", "--id", "w2", "--address", "10.0.0.2", "--ttl-check", "15s", "--credential", "user=u"},
+		{"service", "report", "web", "passing", "--id", "w2"},
+		{"service", "maintenance", "web", "on", "--id", "w1"},
+		{"service", "credentials", "web", "--id", "w2"},
+		{"service", "credentials", "web", "user", "--id", "w2"},
+		{"service", "configure", "web", "--dns-ttl", "30s"},
+		{"service", "show", "web"},
+		{"service", "show", "web", "w2"},
 		{"service", "deregister", "web", "--id", "w1"},
+		{"node", "put", "host-1", "--address", "192.0.2.1"},
+		{"node", "maintenance", "host-1", "on"},
+		{"node", "list"},
+		{"node", "show", "host-1"},
+		{"node", "delete", "host-1"},
 		{"namespace", "create", "staging"},
 		{"namespace", "configure", "staging", "--quota-keys", "10"},
 		{"namespace", "show", "staging"},
@@ -60,7 +73,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"version"},
 	}
 	// These make files, run for as long as something else does, or speak to a shell; their own tests look at them.
-	elsewhere := []string{"serve", "verify", "snapshot save", "snapshot inspect", "snapshot restore", "session run", "watch", "completion", "kv diff", "kv edit"}
+	elsewhere := []string{"serve", "verify", "snapshot save", "snapshot inspect", "snapshot restore", "session run", "watch", "service watch", "completion", "kv diff", "kv edit"}
 	session := ""
 	tried := map[string]bool{}
 	for _, args := range lines {

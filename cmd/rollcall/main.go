@@ -24,6 +24,7 @@ type grammar struct {
 	KV        kvCmd        `cmd:"" name:"kv" help:"Read and change keys."`
 	Session   sessionCmd   `cmd:"" help:"Sessions: leases that keys and instances end with."`
 	Service   serviceCmd   `cmd:"" help:"Register and find the instances of services."`
+	Node      nodeCmd      `cmd:"" help:"The hosts that instances run on: say, list and show what is known, and take them out of use."`
 	Watch     watchCmd     `cmd:"" help:"Show changes as they happen."`
 	Log       logCmd       `cmd:"" help:"Show the ledger: what changed, when and why."`
 	Namespace namespaceCmd `cmd:"" help:"Make, list, show and configure namespaces."`

@@ -45,7 +45,10 @@ type eventData struct {
 	Directory   string  `json:"directory"`
 	OnEnd       string  `json:"on_end"`
 
-	client.Instance
+	instanceFields
+
+	Checks []client.Check `json:"checks"`
+	Check  string         `json:"check"`
 
 	Namespace string `json:"namespace"`
 	Group     uint64 `json:"group"`
@@ -125,7 +128,10 @@ func (t *story) words(ctx context.Context, e client.Event, d eventData) string {
 	case "rollcall.service.deregister":
 		return withBefore(fmt.Sprintf("deregister  %s/%s%s", plain(d.Service), plain(d.ID), d.because()), t.forget(ctx, e, d, nil))
 	case "rollcall.service.expire":
-		return withBefore(fmt.Sprintf("expire      %s/%s%s", plain(d.Service), plain(d.ID), d.because()), t.forget(ctx, e, d, nil))
+		return withBefore(fmt.Sprintf("expire      %s/%s%s", plain(d.Service), plain(d.ID), cmp.Or(d.because(), " as it was not registered again in time")), t.forget(ctx, e, d, nil))
+	case "rollcall.service.status", "rollcall.service.maintenance", "rollcall.service.credentials", "rollcall.service.configure",
+		"rollcall.node.put", "rollcall.node.delete", "rollcall.node.maintenance":
+		return healthWords(e)
 	case "rollcall.namespace.open":
 		return fmt.Sprintf("open        namespace %s", plain(d.Namespace)) + d.madeFrom()
 	case "rollcall.namespace.create":
@@ -188,12 +194,14 @@ func (d eventData) because() string {
 		return " with directory " + plain(d.Directory)
 	case d.Session != "":
 		return " with session " + plain(d.Session)
+	case d.Check != "":
+		return " as its check " + plain(d.Check) + " was critical for too long"
 	}
 	return ""
 }
 
 func (d eventData) instance() string {
-	words := []string{hostPort(d.Instance)}
+	words := []string{hostPort(client.Instance(d.instanceFields))}
 	if d.Node != "" {
 		words = append(words, "on "+plain(d.Node))
 	}
@@ -203,8 +211,18 @@ func (d eventData) instance() string {
 	if len(d.Tags) > 0 {
 		words = append(words, "["+plain(strings.Join(d.Tags, " "))+"]")
 	}
-	if d.Session != "" {
+	if len(d.Checks) > 0 {
+		ids := make([]string, len(d.Checks))
+		for i, c := range d.Checks {
+			ids[i] = plain(c.ID)
+		}
+		words = append(words, "checked by "+strings.Join(ids, ", "))
+	}
+	switch {
+	case d.Session != "":
 		words = append(words, "(session "+plain(d.Session)+")")
+	case d.TTL != "":
+		words = append(words, "(ttl "+plain(d.TTL)+")")
 	}
 	return strings.Join(words, " ")
 }
