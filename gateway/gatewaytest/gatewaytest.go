@@ -132,7 +132,9 @@ func (b *Backend) Renew(ctx context.Context, namespace string, lease gateway.Lea
 
 // Note implements gateway.Backend.
 func (b *Backend) Note(namespace, service string, k gateway.CheckKey, o gateway.Observation) {
+	b.mu.RLock()
 	o.Server, o.At = "test", b.now // what it shows has one clock
+	b.mu.RUnlock()
 	b.SetObservation(namespace, service, k, o)
 }
 
