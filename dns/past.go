@@ -119,6 +119,7 @@ type pastState struct {
 // Bounds of what questions about the past may take.
 const (
 	pastsAtOnce       = 4       // read from the ledger
+	pastsWaiting      = 256     // questions that wait for one to be read, those that are read with them
 	pastInstancesMax  = 100_000 // kept in memory
 	pastNamespacesMax = 1000    // likewise
 	pastTimeout       = 5 * time.Second
@@ -126,8 +127,9 @@ const (
 
 // pasts keeps the states of the past that were asked for last, since nothing changes them any more.
 type pasts struct {
-	read  func(context.Context, Past) (*names.Namespace, error)
-	slots chan struct{}
+	read   func(context.Context, Past) (*names.Namespace, error)
+	places chan struct{} // of those that wait
+	slots  chan struct{} // of those that are read
 
 	mu        sync.Mutex
 	kept      map[Past]*list.Element // guarded by mu, as is all that follows
@@ -142,7 +144,7 @@ type keptPast struct {
 }
 
 func newPasts(read func(context.Context, Past) (*names.Namespace, error)) *pasts {
-	return &pasts{read: read, slots: make(chan struct{}, pastsAtOnce), kept: map[Past]*list.Element{}, recent: list.New()}
+	return &pasts{read: read, places: make(chan struct{}, pastsWaiting), slots: make(chan struct{}, pastsAtOnce), kept: map[Past]*list.Element{}, recent: list.New()}
 }
 
 // get gives a state that is kept.
@@ -157,24 +159,30 @@ func (c *pasts) get(p Past) (*names.Namespace, bool) {
 	return e.Value.(*keptPast).zone, true
 }
 
-// begin takes one of the places for who reads the past; false when there is none.
+// begin takes one of the places for who waits for the past; false when there is none.
 func (c *pasts) begin() bool {
 	select {
-	case c.slots <- struct{}{}:
+	case c.places <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-// load reads a state, and gives the place back.
+// load reads a state when its turn has come, and gives the place back. Who asked for the same finds it then.
 func (c *pasts) load(ctx context.Context, p Past) *pastState {
-	defer func() { <-c.slots }()
+	defer func() { <-c.places }()
+	ctx, cancel := context.WithTimeout(ctx, pastTimeout)
+	defer cancel()
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return &pastState{err: ctx.Err()}
+	}
 	if zone, ok := c.get(p); ok {
 		return &pastState{zone: zone}
 	}
-	ctx, cancel := context.WithTimeout(ctx, pastTimeout)
-	defer cancel()
 	zone, err := c.read(ctx, p)
 	if err != nil {
 		return &pastState{err: err}

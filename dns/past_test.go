@@ -114,7 +114,7 @@ func TestPastMemory(t *testing.T) {
 // wait, the next one is told so.
 func TestPastHoldsUpNobody(t *testing.T) {
 	release := make(chan struct{})
-	begun := make(chan struct{}, 100)
+	begun := make(chan struct{}, 1000)
 	s, f := listen(t, dns.Config{At: func(ctx context.Context, p dns.Past) (*names.Namespace, error) {
 		begun <- struct{}{}
 		select {
@@ -142,18 +142,18 @@ func TestPastHoldsUpNobody(t *testing.T) {
 		}
 		return r
 	}
-	const places = 4
+	const places, atOnce = 256, 4 // that wait, and that are read meanwhile
 	for id := range uint16(places) {
-		send(id, fmt.Sprintf("web.service.at-%d.rollcall.internal.", id+1))
+		send(1000+id, fmt.Sprintf("web.service.at-%d.rollcall.internal.", id+1))
 	}
-	for range places {
+	for range atOnce {
 		<-begun
 	}
 	send(100, "web.service.rollcall.internal.")
 	if r := read(); r.Id != 100 || len(r.Answer) != 1 {
 		t.Errorf("the first reply is not that to the question of the present: %v", r)
 	}
-	send(101, "web.service.at-99.rollcall.internal.")
+	send(101, "web.service.at-9999.rollcall.internal.")
 	if r := read(); r.Id != 101 || r.Rcode != miekg.RcodeServerFailure {
 		t.Errorf("one too many: got %v, want SERVFAIL", r)
 	}
@@ -171,7 +171,7 @@ func TestPastHoldsUpNobody(t *testing.T) {
 	if len(seen) != places {
 		t.Errorf("late replies: got %v, want %d", seen, places)
 	}
-	q.SetQuestion("web.service.at-50.rollcall.internal.", miekg.TypeA)
+	q.SetQuestion("web.service.at-5000.rollcall.internal.", miekg.TypeA)
 	if r, _, err := client.Exchange(q, s.Addr()); err != nil || r.Rcode != miekg.RcodeNameError {
 		t.Errorf("the past by UDP, when there is room again: %v, %v", r, err)
 	}

@@ -214,6 +214,18 @@ func (e RevisionError) Error() string {
 	return fmt.Sprintf("revision %d does not exist yet; the last one is %d", e.Asked, e.Head)
 }
 
+// AbsentError says that a read asked for a state in which the namespace was not there: it was deleted, and made again since,
+// or was still being made.
+type AbsentError struct {
+	Namespace string
+	At        event.Revision
+}
+
+// Error implements error.
+func (e AbsentError) Error() string {
+	return fmt.Sprintf("there was no namespace %q at revision %d: it was deleted, or still being made", e.Namespace, e.At)
+}
+
 // TrimmedError says that a read asked for a state that is no longer kept.
 type TrimmedError struct {
 	Asked, KeptFrom event.Revision

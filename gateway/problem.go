@@ -165,6 +165,7 @@ func ProblemOf(err error) *Problem {
 		unknown   UnknownNamespaceError
 		revision  RevisionError
 		trimmed   TrimmedError
+		absent    AbsentError
 	)
 	switch {
 	case errors.As(err, &p):
@@ -177,6 +178,8 @@ func ProblemOf(err error) *Problem {
 		return NewProblem(commands.CodeUnknownNamespace, "%s; PUT /v1/_system/namespaces/{name} makes one", unknown)
 	case errors.As(err, &revision):
 		return NewProblem(CodeInvalidRevision, "%s", revision)
+	case errors.As(err, &absent):
+		return NewProblem(CodeInvalidRevision, "%s", absent)
 	}
 	if errors.As(err, &trimmed) {
 		p = NewProblem(commands.CodeHistoryTrimmed, "%s; what happened before is in the ledger: /events and /history", trimmed)

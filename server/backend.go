@@ -119,17 +119,21 @@ func (s *Server) View(ctx context.Context, namespace string, o gateway.ReadOptio
 	if err != nil {
 		return err
 	}
-	v := gateway.View{Staleness: staleness}
+	v, past := gateway.View{Staleness: staleness}, false
 	at := func(db *store.DB, l store.Ledger) (event.Revision, error) {
 		v.Usage = usageOf(l.Head.Live)
 		revision, err := choose(db, l, o)
-		if err == nil && revision < l.Head.Revision { // the past of what is gone now is not there either
+		past = revision < l.Head.Revision
+		if err == nil && past { // the past of what is gone now is not there either
 			err = present(db, l)
 		}
 		return revision, err
 	}
 	err = s.log.View(group, namespace, at, func(rows store.Reader, revision event.Revision) error {
 		if err := unseen(namespace, projections.Life(rows).Phase); err != nil {
+			if past {
+				return gateway.AbsentError{Namespace: namespace, At: revision}
+			}
 			return err
 		}
 		v.View = projections.NewView(rows, revision)

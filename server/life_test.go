@@ -138,7 +138,7 @@ func TestNamespaceComesAndGoes(t *testing.T) {
 		if keys, _, err := s.keys("blue", gateway.ReadOptions{At: before}); err != nil || len(keys) != 31 {
 			t.Errorf("its past: %v, %v", keys, err)
 		}
-		if _, _, err := s.keys("blue", gateway.ReadOptions{At: before + 2}); !isUnknown(err) {
+		if _, _, err := s.keys("blue", gateway.ReadOptions{At: before + 2}); gateway.ProblemOf(err).Code != gateway.CodeInvalidRevision {
 			t.Errorf("while it was gone: %v", err)
 		}
 		if keys, _, err := s.keys("red", gateway.ReadOptions{}); !isUnknown(err) && len(keys) != 30 {

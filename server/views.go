@@ -149,13 +149,16 @@ func (s *Server) namesAt(ctx context.Context, p dns.Past) (shown *names.Namespac
 	})
 	var unknown gateway.RevisionError
 	var trimmed gateway.TrimmedError
+	var absent gateway.AbsentError
+	var none gateway.UnknownNamespaceError
 	switch {
-	case errors.As(err, &unknown):
+	case errors.As(err, &unknown), errors.As(err, &absent), errors.As(err, &none):
 		return nil, dns.ErrNoRevision
 	case errors.As(err, &trimmed):
 		return nil, dns.ErrTrimmed
 	case err != nil:
-		s.config.Logger.Warn("DNS cannot show a namespace's past", "namespace", p.Namespace, "revision", p.Revision, "error", err)
+		// Anybody can ask, so nothing louder.
+		s.config.Logger.Debug("DNS cannot show a namespace's past", "namespace", p.Namespace, "revision", p.Revision, "error", err)
 	}
 	return shown, err
 }

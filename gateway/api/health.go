@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/gateway"
@@ -170,6 +171,9 @@ func (c *call) observe(service string, instances []instanceState) {
 			if o, ok := seen[gateway.CheckKey{ID: instances[i].ID, Check: check.ID}]; ok {
 				check.Output, check.Server, check.Fault = o.Output, o.Server, o.Fault
 				check.Looked = o.At.UTC().Format(time.RFC3339Nano)
+				if check.TTL != "" && o.Status.String() != check.Status { // it lapsed: this was said before
+					check.Output = strings.TrimSuffix("nothing was reported for "+check.TTL+"; the last report was "+o.Status.String()+": "+o.Output, ": ")
+				}
 			}
 		}
 	}
@@ -183,6 +187,12 @@ func (c *call) note(r commands.ReportStatus, output string) {
 	if len(output) > outputBytesMax {
 		output = strings.ToValidUTF8(output[:outputBytesMax], "")
 	}
+	output = strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
+			return '\uFFFD' // it is shown in terminals
+		}
+		return r
+	}, output)
 	c.api.Backend.Note(c.namespace, r.Service, gateway.CheckKey{ID: r.ID, Check: r.Check}, gateway.Observation{
 		Status: r.Status, Output: output, At: c.api.Now(),
 	})

@@ -34,12 +34,17 @@ func (p *Prober) http(ctx context.Context, check event.HTTPCheck, credentials ma
 	}
 	opened := &connections{}
 	defer opened.close() // whatever the library does with them
+	// A connection that has switched protocols is no business of the request's context any more.
+	defer context.AfterFunc(ctx, opened.close)()
 	response, err := client(config, opened).Do(request)
 	if err != nil {
 		return failed(ctx, err)
 	}
 	defer response.Body.Close()
-	said, err := io.ReadAll(io.LimitReader(response.Body, OutputBytesMax))
+	var said []byte
+	if response.StatusCode != http.StatusSwitchingProtocols { // what comes then is not HTTP
+		said, err = io.ReadAll(io.LimitReader(response.Body, OutputBytesMax))
+	}
 	line := response.Proto + " " + response.Status
 	output := line + ": " + string(said)
 	if len(said) == 0 {

@@ -72,7 +72,7 @@ func (p *Prober) Look(ctx context.Context, check event.Check, instance event.Ins
 			r.Output = r.Reason + ": " + r.Output
 		}
 	}
-	r.Output = clean(secrets.redact(r.Output))
+	r.Output = secrets.redact(clean(secrets.redact(r.Output))) // cleaning may put a secret together again
 	return r
 }
 

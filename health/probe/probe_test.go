@@ -267,6 +267,16 @@ func TestTargetsThatNeverEnd(t *testing.T) {
 		})
 	}
 	expect(t, look(t, httpCheck("http://"+endlessHeaders), nil), event.Critical, "no valid answer", "headers exceeded")
+	// One that switches protocols takes the connection out of the library's hands.
+	switched := listen(t, func(ctx context.Context, c net.Conn) {
+		stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+		defer stop()
+		if _, err := bufio.NewReader(c).ReadString('\n'); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		}
+		_, _ = io.Copy(io.Discard, c)
+	})
+	expect(t, look(t, httpCheck("http://"+switched), nil), event.Critical, "HTTP status 101", "HTTP/1.1 101")
 	endless := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		for {
 			if _, err := w.Write(bytes.Repeat([]byte("endless "), 1000)); err != nil || r.Context().Err() != nil {

@@ -1,11 +1,13 @@
 package probe
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"html"
 	"net/url"
 	"slices"
 	"strings"
@@ -38,10 +40,27 @@ func (s *secrets) add(value string) {
 	s.forms = append(s.forms, value, url.QueryEscape(value), url.PathEscape(value), escape(value), hex.EncodeToString([]byte(value)),
 		base64.StdEncoding.EncodeToString([]byte(value)), base64.RawStdEncoding.EncodeToString([]byte(value)),
 		base64.URLEncoding.EncodeToString([]byte(value)), base64.RawURLEncoding.EncodeToString([]byte(value)), clean(value))
+	lines := strings.ReplaceAll(strings.ReplaceAll(value, "\r\n", "\n"), "\n", "\r\n")
+	s.forms = append(s.forms, lines, html.EscapeString(value), strings.ToUpper(hex.EncodeToString([]byte(value))),
+		lowerEscapes(escape(value)), lowerEscapes(url.QueryEscape(value)), lowerEscapes(url.PathEscape(value)), uriComponent.Replace(escape(value)))
 	for _, quoted := range []string{fmt.Sprintf("%q", value), quoteJSON(value)} {
 		s.forms = append(s.forms, quoted[1:len(quoted)-1]) // as it stands in somebody's message
 	}
 	s.replacer = nil
+}
+
+// uriComponent turns what escape gives into what JavaScript's encodeURIComponent does.
+var uriComponent = strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*")
+
+// lowerEscapes writes the digits of percent escapes in lower case, as some do.
+func lowerEscapes(s string) string {
+	b := []byte(s)
+	for i := 0; i+2 < len(b); i++ {
+		if b[i] == '%' {
+			copy(b[i+1:i+3], bytes.ToLower(b[i+1:i+3]))
+		}
+	}
+	return string(b)
 }
 
 func quoteJSON(value string) string {
