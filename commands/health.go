@@ -126,9 +126,10 @@ func decideNodeMaintenance(s State, c SetNodeMaintenance) (Decision, *Rejection)
 	return one(event.NodeMaintenance(c), Result{}), nil
 }
 
-// inMaintenance tells whether nothing would change. Why something is in use needs no reason, but a new one is news.
+// inMaintenance tells whether nothing would change: a new reason is news only of what is out of use. What was not out of use
+// cannot be put back, so no event speaks of a node whose name nobody has looked at.
 func inMaintenance(now event.MaintenanceState, enabled bool, reason string) bool {
-	return now.Enabled == enabled && (now.Reason == reason || !enabled && reason == "")
+	return now.Enabled == enabled && (now.Reason == reason || !enabled)
 }
 
 // revisionOr is a revision, or the last one where there is none.
@@ -150,8 +151,8 @@ func decidePutNode(s State, c PutNode) (Decision, *Rejection) {
 }
 
 func decideDeleteNode(s State, c DeleteNode) (Decision, *Rejection) {
-	now, _ := s.Node(c.Node)
-	if now.Revision == 0 && !now.Maintenance.Enabled {
+	now, exists := s.Node(c.Node)
+	if now.Revision == 0 && (!exists || now.Maintenance.Kind == event.KindNodeDeleted) {
 		return Decision{}, reject(CodeNotFound, "node %q is not known", c.Node)
 	}
 	return one(event.NodeDeleted{Node: c.Node, Previous: max(now.Revision, now.Maintenance.Revision)}, Result{Deleted: 1}), nil

@@ -29,10 +29,11 @@ type world struct {
 	instances map[string]*known // by id, of one service
 	nodeOut   bool
 	nodeMoved event.Revision
+	nodeGone  bool // it was deleted while it was out
 }
 
 func (w *world) clone() *world {
-	c := &world{instances: map[string]*known{}, nodeOut: w.nodeOut, nodeMoved: w.nodeMoved}
+	c := &world{instances: map[string]*known{}, nodeOut: w.nodeOut, nodeMoved: w.nodeMoved, nodeGone: w.nodeGone}
 	for id, k := range w.instances {
 		copied := *k
 		copied.status, copied.since = maps.Clone(k.status), maps.Clone(k.since)
@@ -194,7 +195,7 @@ func step(t *rapid.T, l *ledger, w *world, epoch event.Revision, must func(comma
 		if k == nil {
 			at := must(commands.SetNodeMaintenance{Node: "n", Enabled: on})
 			if w.nodeOut != on {
-				w.nodeOut, w.nodeMoved = on, at
+				w.nodeOut, w.nodeMoved, w.nodeGone = on, at, false
 			}
 			return
 		}
@@ -203,13 +204,15 @@ func step(t *rapid.T, l *ledger, w *world, epoch event.Revision, must func(comma
 			k.out, k.moved = on, at
 		}
 	case 5:
-		if _, _, r := l.decide(commands.DeleteNode{Node: "n"}); (r == nil) != w.nodeOut {
-			t.Fatalf("delete of a node that is in maintenance: %t: %v", w.nodeOut, r)
+		known := w.nodeMoved != 0 && !w.nodeGone
+		if _, _, r := l.decide(commands.DeleteNode{Node: "n"}); (r == nil) != known {
+			t.Fatalf("delete of a node that is known: %t: %v", known, r)
 		}
-		if w.nodeOut {
-			w.nodeOut, w.nodeMoved = false, l.head
-		} else if w.nodeMoved != 0 {
-			return
+		switch {
+		case w.nodeOut:
+			w.nodeOut, w.nodeMoved, w.nodeGone = false, l.head, true
+		case known:
+			w.nodeMoved = 0
 		}
 	case 6:
 		expireOne(t, l, w, id, epoch, must)
@@ -225,7 +228,7 @@ func expireOne(t *rapid.T, l *ledger, w *world, id string, epoch event.Revision,
 	check := rapid.SampledFrom(k.registered.Instance.Checks).Draw(t, "check")
 	stale := rapid.IntRange(0, 1).Draw(t, "stale")
 	at := must(commands.Expire{Epoch: epoch, Leases: []commands.Lease{
-		{Service: "s", ID: id, Check: check.ID, Revision: k.since[check.ID] - event.Revision(stale)},
+		{Service: "s", ID: id, Check: check.ID, Revision: k.since[check.ID] - event.Revision(stale), After: event.TTLMax},
 	}})
 	switch critical := k.status[check.ID] == event.Critical; {
 	case stale == 1:

@@ -57,6 +57,8 @@ type Lease struct {
 	ID        string         `cbor:"5,keyasint,omitempty"`
 	Check     string         `cbor:"6,keyasint,omitempty"`
 	Namespace bool           `cbor:"7,keyasint,omitempty"`
+	// After is for how long nobody has said anything of the instance: what is due only later by now is not due.
+	After event.Time `cbor:"8,keyasint,omitempty"`
 }
 
 func (AppendKey) command()       {}
@@ -320,7 +322,7 @@ func (e *expiring) end(l Lease) {
 // endDue has happen to an instance what is due.
 func (e *expiring) endDue(l Lease) {
 	due, ok := e.state.Due(l.Service, l.ID, l.Check)
-	if !ok || due.Revision != l.Revision {
+	if !ok || due.Revision != l.Revision || due.After > l.After {
 		return
 	}
 	i, ok := e.state.Instance(l.Service, l.ID)

@@ -208,8 +208,7 @@ func contents(s State) func(yield func(event.Body) bool) {
 			}
 		}
 		for n := range s.Nodes() {
-			known := n.Revision != 0 || n.Maintenance.Enabled
-			if known && !yield(event.NodeDeleted{Node: n.Name, Previous: max(n.Revision, n.Maintenance.Revision)}) {
+			if !yield(event.NodeDeleted{Node: n.Name, Previous: max(n.Revision, n.Maintenance.Revision)}) {
 				return
 			}
 		}

@@ -151,7 +151,7 @@ func parseExpire(t *testing.T, args []datadriven.CmdArg) commands.Expire {
 			}
 			if names, ok := strings.CutPrefix(key, "due:"); ok { // service:id:check
 				names := strings.SplitN(names, ":", 3)
-				c.Leases = append(c.Leases, commands.Lease{Service: names[0], ID: names[1], Check: names[2], Revision: event.Revision(n)})
+				c.Leases = append(c.Leases, commands.Lease{Service: names[0], ID: names[1], Check: names[2], Revision: event.Revision(n), After: event.TTLMax})
 				continue
 			}
 			lease := commands.Lease{Key: key, Revision: event.Revision(n)}

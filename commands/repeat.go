@@ -34,7 +34,7 @@ func decideOnce(s State, at Situation, o Order) (Decision, *Rejection) {
 		return Decision{}, reject(CodeUnsupportedVersion, "idempotency keys are known from version %d of the decisions on, not in %d", VersionKeys, o.Version)
 	}
 	own := fingerprint(o.Command)
-	if done, ok := s.Done(o.Key); ok && at.Asked-done.Time <= event.RequestKept {
+	if done, ok := s.Done(o.Key); ok && at.Asked-done.Time <= event.RequestKept && ofThisLife(s, done, o.Command) {
 		if !bytes.Equal(done.Fingerprint, own) {
 			return Decision{}, reject(CodeRequestKeyReused, "idempotency key %q was used for another request, which made revision %d: take a new key for each change", o.Key, done.Commit)
 		}
@@ -51,6 +51,16 @@ func decideOnce(s State, at Situation, o Order) (Decision, *Rejection) {
 		d.Request = &event.Request{Key: o.Key, Fingerprint: own, Version: o.Version}
 	}
 	return d, r
+}
+
+// ofThisLife tells whether a request was made of the namespace that is there now, and not of one of that name that was
+// deleted: what that one did is not here. What begins and ends namespaces is of both.
+func ofThisLife(s State, done event.Done, c Command) bool {
+	switch c.(type) {
+	case OpenNamespace, CloseNamespace, ClearNamespace:
+		return true
+	}
+	return done.Commit >= s.Life().Began
 }
 
 // decideAgain gives the answer that a request got.

@@ -114,7 +114,7 @@ func decideApplySettings(s State, ledger string, c ApplySettings) (Decision, *Re
 		return Decision{}, reject(CodeInvalidNamespace, "settings of %q came to the ledger of %q", c.Namespace, ledger)
 	case c.Configured == 0:
 		return Decision{}, reject(CodeInvalidArgument, "settings of %q that nobody asked for", c.Namespace)
-	case c.Configured <= holds.Configured:
+	case c.Configured <= holds.Configured, c.Configured < s.Life().Placed: // the latter are of one that was deleted
 		return nothing(s.Head(), Result{}), nil
 	}
 	return one(event.NamespaceConfigured(c), Result{}), nil

@@ -147,6 +147,9 @@ func (s *Server) askKeeper(ctx context.Context, q leaseQuestion) (a leaseAnswer,
 		if pause(ctx, retryLeader) != nil {
 			return a, gateway.ErrUnavailable
 		}
+		if _, gone := s.placement.group(q.Namespace); gone != nil {
+			return a, gone // it ended meanwhile
+		}
 	}
 }
 

@@ -355,6 +355,9 @@ func (l *ledger) propose(ctx context.Context, due []*timer) error {
 			if at.Session == "" {
 				c.Leases[i].Revision = t.revision
 			}
+			if at.Service != "" {
+				c.Leases[i].After = event.Time(t.ttl)
+			}
 		}
 		l.mu.Lock()
 		c.Epoch = l.epoch

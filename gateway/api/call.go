@@ -216,6 +216,12 @@ func (c *call) submit(namespace string, command commands.Command) (commands.Answ
 	return c.api.Backend.Submit(c.ctx, namespace, request)
 }
 
+// submitNext has one more command decided for a request that has had one decided. It is no repeat of that, and has no
+// idempotency key.
+func (c *call) submitNext(command commands.Command) (commands.Answer, error) {
+	return c.api.Backend.Submit(c.ctx, c.namespace, gateway.Request{Command: command, Reason: strings.Join(c.r.Header[headerReason], ", ")})
+}
+
 // rehearsalMax is how many events a dry run shows: the deletion of a prefix may have many more.
 const rehearsalMax = 1000
 

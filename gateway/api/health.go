@@ -231,6 +231,7 @@ func (c *call) report(r commands.ReportStatus) (revision event.Revision, ttl str
 		return answer.Revision, "", err
 	}
 	lease := gateway.Lease{Service: r.Service, ID: r.ID, Check: r.Check, Status: r.Status}
+	submit := func() (commands.Answer, error) { return c.submit(c.namespace, r) }
 	for range reportTries {
 		renewal, err := c.api.Backend.Renew(c.ctx, c.namespace, lease)
 		if err == nil {
@@ -239,9 +240,10 @@ func (c *call) report(r commands.ReportStatus) (revision event.Revision, ttl str
 		if !errors.Is(err, gateway.ErrNoLease) {
 			return 0, "", err
 		}
-		if _, err := c.submit(c.namespace, r); err != nil {
+		if _, err := submit(); err != nil {
 			return 0, "", err
 		}
+		submit = func() (commands.Answer, error) { return c.submitNext(r) }
 	}
 	return 0, "", gateway.NewProblem(commands.CodeBusy, "check %q of instance %q was changed by others at this moment; try again", r.Check, r.ID)
 }

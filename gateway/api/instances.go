@@ -148,7 +148,8 @@ func (c *call) renewInstance(command commands.RegisterInstance, answer commands.
 		if !errors.Is(err, gateway.ErrNoLease) {
 			return answer, err
 		}
-		if answer, err = c.submit(c.namespace, command); err != nil {
+		// It is no repeat of the request, so it has no idempotency key.
+		if answer, err = c.submitNext(command); err != nil {
 			return answer, err
 		}
 	}

@@ -291,7 +291,7 @@ func endSession(c *call) error {
 	for err == nil && answer.Results[0].More {
 		// What follows is no repeat of the request, so it has no idempotency key. When it breaks off, the session is there.
 		var next commands.Answer
-		next, err = c.api.Backend.Submit(c.ctx, c.namespace, gateway.Request{Command: end, Reason: strings.Join(c.r.Header[headerReason], ", ")})
+		next, err = c.submitNext(end)
 		if gone := new(commands.Rejection); errors.As(err, &gone) && gone.Code == commands.CodeNotFound {
 			err = nil // this very request had ended it before, and was made again
 			break

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -59,8 +60,30 @@ func runTxn(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.renewRegistered(command, answer); err != nil {
+		return err
+	}
 	c.committed(answer.Revision)
 	return c.json(http.StatusOK, newTransacted(command, answer))
+}
+
+// renewRegistered has the instances with a TTL that a transaction registered, maybe again, live for the whole of it.
+func (c *call) renewRegistered(t commands.Txn, a commands.Answer) error {
+	operations := t.Then
+	if a.Branch == commands.BranchElse {
+		operations = t.Else
+	}
+	for _, op := range operations {
+		if op.Register == nil || op.Register.Instance.TTL == 0 {
+			continue
+		}
+		i := op.Register.Instance
+		_, err := c.api.Backend.Renew(c.ctx, c.namespace, gateway.Lease{Service: i.Service, ID: i.ID})
+		if err != nil && !errors.Is(err, gateway.ErrNoLease) { // it may be gone again by now
+			return err
+		}
+	}
+	return nil
 }
 
 func newTransacted(t commands.Txn, a commands.Answer) transacted {

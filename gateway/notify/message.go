@@ -29,9 +29,23 @@ const (
 	privatePrefix  = "_inner."            // answers to this process
 )
 
+// subjectBytesMax is above all that names allow, and far below what a NATS connection survives (its control line).
+const subjectBytesMax = 8 << 10
+
+// pathOf is an event's subject. One that no name makes so long goes by its first part alone: a connection would not
+// survive it, and the stream may not lack an event.
+func pathOf(e event.Event) string {
+	path := e.Body.Subject()
+	if len(path) > subjectBytesMax {
+		kind, _, _ := strings.Cut(path, ".")
+		return kind + ".%"
+	}
+	return path
+}
+
 // Subject is the NATS subject of an event. Its length is at most about 3 KiB, for a key of 1 KiB.
 func Subject(namespace string, e event.Event) string {
-	return subjectPrefix + namespace + "." + e.Body.Subject()
+	return subjectPrefix + namespace + "." + pathOf(e)
 }
 
 // Stream is the name of a namespace's JetStream stream.
@@ -85,7 +99,7 @@ func (w *writer) write(e event.Event, live bool) *nats.Msg {
 		prefix = subjectPrefix
 	}
 	m := &w.message
-	m.Subject = prefix + w.namespace + "." + e.Body.Subject()
+	m.Subject = prefix + w.namespace + "." + pathOf(e)
 	w.buf = gateway.AppendCloudEvent(w.buf[:0], w.cluster, w.namespace, e)
 	m.Data = w.buf
 	w.set(HeaderRevision, strconv.FormatUint(uint64(e.Revision), 10))

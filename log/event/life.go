@@ -24,6 +24,8 @@ type Life struct {
 	Placed Revision
 	// Since is the commit that the phase began with.
 	Since Revision
+	// Began is the commit of the opening; zero where the ledger was opened once, at its beginning.
+	Began Revision
 	// From is the namespace that this one was filled from, as it was at FromRevision; empty for none.
 	From         string
 	FromRevision Revision

@@ -24,7 +24,7 @@ func foldLife(w store.Writer, e event.Event) {
 		if b.Closed == 0 && b.From == "" {
 			return // as ledgers began when there was nothing else: no row says the same
 		}
-		l := event.Life{Placed: b.Placed, Since: e.Commit, From: b.From, FromRevision: b.FromRevision}
+		l := event.Life{Placed: b.Placed, Since: e.Commit, Began: e.Commit, From: b.From, FromRevision: b.FromRevision}
 		if b.From != "" {
 			l.Phase = event.Filling
 		}
@@ -39,9 +39,9 @@ func foldLife(w store.Writer, e event.Event) {
 		l.Phase, l.Since = event.Open, e.Commit
 		w.Set(store.TableSystem, lifeKey, encodeLife(l))
 	case event.NamespaceClosed:
-		w.Set(store.TableSystem, lifeKey, encodeLife(event.Life{Phase: event.Closed, Placed: b.Placed, Since: e.Commit}))
+		w.Set(store.TableSystem, lifeKey, encodeLife(event.Life{Phase: event.Closed, Placed: b.Placed, Since: e.Commit, Began: Life(w).Began}))
 	case event.NamespaceExpired:
-		w.Set(store.TableSystem, lifeKey, encodeLife(event.Life{Phase: event.Expired, Placed: b.Placed, Since: e.Commit}))
+		w.Set(store.TableSystem, lifeKey, encodeLife(event.Life{Phase: event.Expired, Placed: b.Placed, Since: e.Commit, Began: Life(w).Began}))
 	case event.NamespaceCreated:
 		if b.Previous > 0 {
 			w.Delete(store.TableSystem, goneKey(b.Namespace))
@@ -59,11 +59,11 @@ func foldLife(w store.Writer, e event.Event) {
 	}
 }
 
-// A row of a life is four uvarints (phase, placed, since, and the revision that it was filled from), then the name of the
-// namespace that it was filled from.
+// A row of a life is five uvarints (phase, placed, since, the revision that it was filled from, and the commit that it
+// began with), then the name of the namespace that it was filled from.
 func encodeLife(l event.Life) []byte {
 	var b []byte
-	for _, n := range []uint64{uint64(l.Phase), uint64(l.Placed), uint64(l.Since), uint64(l.FromRevision)} {
+	for _, n := range []uint64{uint64(l.Phase), uint64(l.Placed), uint64(l.Since), uint64(l.FromRevision), uint64(l.Began)} {
 		b = binary.AppendUvarint(b, n)
 	}
 	return append(b, l.From...)
@@ -87,11 +87,11 @@ func Life(r store.Reader) event.Life {
 	if !ok {
 		return event.Life{}
 	}
-	var n [4]uint64
+	var n [5]uint64
 	from := numbers(n[:], string(lifeKey), row)
 	return event.Life{
 		Phase: event.Phase(n[0]), Placed: event.Revision(n[1]), Since: event.Revision(n[2]),
-		FromRevision: event.Revision(n[3]), From: string(from),
+		FromRevision: event.Revision(n[3]), Began: event.Revision(n[4]), From: string(from),
 	}
 }
 
