@@ -85,3 +85,6 @@ func (s *Server) FillSome(ctx context.Context, namespace string) (upTo string, d
 	source, _ := s.placed(n.From)
 	return s.fillSome(ctx, source.Group, n, "")
 }
+
+// Release does what follows a deletion on a server.
+func (s *Server) Release(namespace string, placed event.Revision) error { return s.release(namespace, placed) }

@@ -245,7 +245,7 @@ func (s *Server) deleteNamespace(ctx context.Context, c commands.DeleteNamespace
 	r.Command = c
 	answer, err := s.submit(ctx, systemGroup, event.System, r)
 	if err == nil && c.Placed != 0 {
-		s.release(c.Namespace) // so that DNS here does not show it to whoever has the answer
+		err = s.release(c.Namespace, n.Revision) // so that DNS here does not show it to whoever has the answer
 	}
 	s.wakeLives()
 	return answer, err
@@ -352,6 +352,7 @@ func (k *lifekeeper) look(ctx context.Context) {
 	}
 	filling := map[string]progress{}
 	for _, n := range live {
+		s.admitAgain(n)
 		if seen, ok := k.filling[n.Name]; ok {
 			filling[n.Name] = seen
 		}
@@ -367,6 +368,21 @@ func (k *lifekeeper) look(ctx context.Context) {
 		}
 	}
 	k.emptied = emptied // without those that were made again
+}
+
+// admitAgain shows a namespace that is open, and that this server does not show: whoever opened it may not have known that
+// it was still to be let go here.
+func (s *Server) admitAgain(n event.Namespace) {
+	if _, unknown := s.placement.group(n.Name); unknown == nil {
+		return
+	}
+	life, open := s.life(n.Group, n.Name)
+	if !open || life.Phase != event.Open || toOpen(n, life) {
+		return
+	}
+	if err := s.admit(n.Name, n.Group); err != nil && !isUnseen(err) {
+		s.config.Logger.Warn("cannot show a namespace now", "namespace", n.Name, "error", err)
+	}
 }
 
 // carryOn has somebody go on with a namespace that _system's ledger places.

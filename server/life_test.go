@@ -354,6 +354,27 @@ func TestFillGoesOn(t *testing.T) {
 	}
 }
 
+// TestLateReleaseHidesNothing has a deletion be answered when the namespace was made again already, and one that is hidden
+// by mistake be shown again.
+func TestLateReleaseHidesNothing(t *testing.T) {
+	s := startTracks(t, t.TempDir())
+	s.do(event.System, commands.CreateNamespace{Namespace: "blue"})
+	first, _ := s.Placed("blue")
+	s.do(event.System, commands.DeleteNamespace{Namespace: "blue"})
+	s.again(commands.CreateNamespace{Namespace: "blue"})
+	if err := s.Release("blue", first.Revision); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(s.Namespaces(), "blue") {
+		t.Error("the deletion of the one before has hidden it")
+	}
+	next, _ := s.Placed("blue")
+	if err := s.Release("blue", next.Revision); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is shown again, though nobody asks for it", func() bool { return slices.Contains(s.Namespaces(), "blue") })
+}
+
 // TestNamespaceIsCarriedOn has servers die between any two steps of the end of a namespace, and ledgers stand at moments
 // at which only a restoration finds them.
 func TestNamespaceIsCarriedOn(t *testing.T) {

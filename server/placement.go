@@ -261,8 +261,8 @@ func (s *Server) followSystem(ctx context.Context, from event.Revision) {
 					s.openUntilDone(ctx, n)
 				}
 			case event.NamespaceDeleted:
-				if _, ok := s.placed(b.Namespace); !ok {
-					s.release(b.Namespace)
+				if err := s.release(b.Namespace, b.Placed); err != nil {
+					s.config.Logger.Warn("cannot show a namespace now", "namespace", b.Namespace, "error", err) // it was made again
 				}
 				s.wakeLives()
 			case event.ClusterVersion, event.MemberVersion, event.MemberRemoved:
