@@ -87,4 +87,6 @@ func (s *Server) FillSome(ctx context.Context, namespace string) (upTo string, d
 }
 
 // Release does what follows a deletion on a server.
-func (s *Server) Release(namespace string, placed event.Revision) error { return s.release(namespace, placed) }
+func (s *Server) Release(namespace string, placed event.Revision) error {
+	return s.release(namespace, placed)
+}

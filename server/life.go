@@ -477,11 +477,11 @@ func (s *Server) end(ctx context.Context, group uint64, namespace string, life e
 			return err
 		}
 	}
-	for {
+	for from := ""; ; {
 		var answer commands.Answer
 		err := s.attempt(ctx, func(ctx context.Context) (err error) {
 			answer, err = s.submit(ctx, group, namespace, gateway.Request{
-				Command: commands.ClearNamespace{Namespace: namespace}, Reason: "the namespace was deleted",
+				Command: commands.ClearNamespace{Namespace: namespace, From: from}, Reason: "the namespace was deleted",
 			})
 			return err
 		})
@@ -491,5 +491,6 @@ func (s *Server) end(ctx context.Context, group uint64, namespace string, life e
 		if err != nil || !answer.Results[0].More {
 			return err
 		}
+		from = answer.Results[0].Key
 	}
 }
