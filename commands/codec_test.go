@@ -39,7 +39,7 @@ func samples() []commands.Command {
 		commands.SetClusterVersion{Version: 2},
 		commands.PutTree{Prefix: "a/", Replace: true, Since: 3, Entries: []commands.TreeEntry{{Key: "a/b", Value: []byte("1"), ContentType: "application/json"}}},
 		commands.CloseNamespace{Namespace: "blue", Placed: 4},
-		commands.ClearNamespace{Namespace: "blue"},
+		commands.ClearNamespace{Namespace: "blue", From: "k"},
 		commands.DeleteNamespace{Namespace: "blue", Placed: 4, Closed: 9, Expired: true},
 		commands.FillNamespace{Namespace: "blue", Placed: 4, Entries: []commands.FillEntry{{Key: "a", Value: []byte{0}, ContentType: "text/plain", Flags: 9}}, Done: true},
 		commands.CreateNamespace{Namespace: "blue", From: "default", FromRevision: 9},

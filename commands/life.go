@@ -18,6 +18,9 @@ type CloseNamespace struct {
 // the result says that there is more. It goes to that ledger.
 type ClearNamespace struct {
 	Namespace string `cbor:"1,keyasint"`
+	// From is the key to begin with, which the result of the one before gives: what was deleted costs a look until it is
+	// trimmed, so those that begin with the first key would take longer each time. Nothing else depends on it.
+	From string `cbor:"2,keyasint,omitempty"`
 }
 
 // DeleteNamespace says that a namespace is no more. It goes to the ledger of event.System, once the namespace's own ledger
@@ -181,23 +184,42 @@ func decideClear(s State, ledger string, c ClearNamespace) (Decision, *Rejection
 	if c.Namespace != ledger || !s.Life().Phase.Ended() {
 		return Decision{}, reject(CodeInvalidNamespace, "an order to empty %q came to the ledger of %q, which has not ended", c.Namespace, ledger)
 	}
-	var events []event.Body
-	for body := range contents(s) {
-		if len(events) == event.ClearEventsMax {
-			return Decision{Events: events, Answer: Answer{Results: []Result{{Deleted: uint64(len(events)), More: true}}}}, nil
-		}
-		events = append(events, body)
+	from := c.From
+	events, result := clearFrom(s, from)
+	if from != "" && len(events) == 0 {
+		from = ""
+		events, result = clearFrom(s, from)
 	}
 	if len(events) == 0 {
 		return nothing(s.Head(), Result{}), nil
 	}
-	return Decision{Events: events, Answer: Answer{Results: []Result{{Deleted: uint64(len(events))}}}}, nil
+	if from != "" { // nobody has looked before it
+		result.Key, result.More = max(result.Key, from), true
+	}
+	return Decision{Events: events, Answer: Answer{Results: []Result{result}}}, nil
 }
 
-// contents are the events by which everything in a namespace goes, the sessions last: nothing is bound to them then.
-func contents(s State) func(yield func(event.Body) bool) {
+// clearFrom empties a ledger from a key on, as far as one commit may go.
+func clearFrom(s State, from string) (events []event.Body, r Result) {
+	for body := range contents(s, from) {
+		if len(events) == event.ClearEventsMax {
+			r.More = true
+			if key, ok := body.(event.KeyDeleted); ok {
+				r.Key = key.Key
+			}
+			break
+		}
+		events = append(events, body)
+	}
+	r.Deleted = uint64(len(events))
+	return events, r
+}
+
+// contents are the events by which everything in a namespace goes, of the keys those from one of them on, and the sessions
+// last: nothing is bound to them then.
+func contents(s State, from string) func(yield func(event.Body) bool) {
 	return func(yield func(event.Body) bool) {
-		for key, revision := range s.KeyRevisions("") {
+		for key, revision := range s.KeyRevisionsFrom(from) {
 			if !yield(event.KeyDeleted{Key: key, Previous: revision}) {
 				return
 			}
@@ -228,7 +250,7 @@ func contents(s State) func(yield func(event.Body) bool) {
 
 // Empty tells whether a namespace holds nothing.
 func Empty(s State) bool {
-	for range contents(s) {
+	for range contents(s, "") {
 		return false
 	}
 	return true

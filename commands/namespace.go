@@ -58,6 +58,9 @@ func decideCreateNamespace(s State, ledger string, c CreateNamespace) (Decision,
 		if _, exists := s.Namespace(c.From); !exists {
 			return Decision{}, reject(CodeUnknownNamespace, "namespace %q, which %q is to be made from, does not exist", c.From, c.Namespace)
 		}
+		if c.FromRevision == 0 {
+			return Decision{}, ending(c.Namespace) // it was there when somebody looked, and would be made of nothing now
+		}
 	}
 	group := c.Group
 	gone, again := s.Gone(c.Namespace)

@@ -58,7 +58,8 @@ func parseCommand(t *testing.T, d *datadriven.TestData) commands.Command {
 	case "close":
 		return commands.CloseNamespace{Namespace: argument(d.CmdArgs, 0), Placed: event.Revision(number(t, d.CmdArgs, "placed"))}
 	case "clear":
-		return commands.ClearNamespace{Namespace: argument(d.CmdArgs, 0)}
+		from, _ := value(d.CmdArgs, "from")
+		return commands.ClearNamespace{Namespace: argument(d.CmdArgs, 0), From: from}
 	case "delete-namespace":
 		return commands.DeleteNamespace{
 			Namespace: argument(d.CmdArgs, 0), Placed: event.Revision(number(t, d.CmdArgs, "placed")),

@@ -83,10 +83,10 @@ func accepted(c Command) Command {
 		c.Replace = true // which matters only where a server is replaced, and is refused without it
 		return c
 	case CreateNamespace:
-		c.FromRevision = 0
+		c.FromRevision = anyOf(c.From)
 		return c
 	case ConfigureNamespace:
-		c.FromRevision = 0
+		c.FromRevision = anyOf(c.From)
 		return c
 	case CloseNamespace:
 		c.Placed = 0
@@ -95,6 +95,14 @@ func accepted(c Command) Command {
 		return DeleteNamespace{Namespace: c.Namespace, Placed: whichever}
 	}
 	return c
+}
+
+// anyOf is a revision of a namespace that another one is made from, as good as any other: no answer tells which it was.
+func anyOf(from string) event.Revision {
+	if from == "" {
+		return 0
+	}
+	return 1
 }
 
 // fingerprint tells a command from any other.

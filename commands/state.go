@@ -19,6 +19,8 @@ type State interface {
 	Keys(prefix string) iter.Seq[event.Entry]
 	// KeyRevisions yields the key and the revision of each of them, without the cost of their values.
 	KeyRevisions(prefix string) iter.Seq2[string, event.Revision]
+	// KeyRevisionsFrom yields those of all keys from one of them on.
+	KeyRevisionsFrom(key string) iter.Seq2[string, event.Revision]
 	// Instance gives the registration of an instance that exists.
 	Instance(service, id string) (event.Registration, bool)
 	// Health is what is known of an instance besides its registration; zero where that is nothing. Due is what becomes of

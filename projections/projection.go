@@ -64,7 +64,12 @@ func (v View) KeysAfter(after string) iter.Seq[event.Entry] {
 
 // KeyRevisions yields the keys that start with prefix and the revision of each, in key order.
 func (v View) KeyRevisions(prefix string) iter.Seq2[string, event.Revision] {
-	return kv.Revisions(v.rows, prefix)
+	return kv.Revisions(v.rows, prefix, "")
+}
+
+// KeyRevisionsFrom yields those of all keys from one of them on.
+func (v View) KeyRevisionsFrom(key string) iter.Seq2[string, event.Revision] {
+	return kv.Revisions(v.rows, "", key)
 }
 
 // List gives one page of a list of keys.

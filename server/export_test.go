@@ -66,3 +66,27 @@ func (s *Server) InLedger(group uint64, namespace string) (life event.Life, head
 	})
 	return life, head, keys
 }
+
+// HoldFills has nothing be filled by this server until the function is called that it gives.
+func (s *Server) HoldFills() (release func()) {
+	for range choresMax {
+		s.chores.fills <- struct{}{}
+	}
+	return func() {
+		for range choresMax {
+			<-s.chores.fills
+		}
+	}
+}
+
+// FillSome does one step of the filling of a namespace, knowing nothing of those before.
+func (s *Server) FillSome(ctx context.Context, namespace string) (upTo string, done bool, err error) {
+	n, _ := s.placed(namespace)
+	source, _ := s.placed(n.From)
+	return s.fillSome(ctx, source.Group, n, "")
+}
+
+// Release does what follows a deletion on a server.
+func (s *Server) Release(namespace string, placed event.Revision) error {
+	return s.release(namespace, placed)
+}

@@ -24,8 +24,6 @@ const (
 	// livesEvery is how often a leader looks for what was left half done; what it sees begin and end itself it carries on
 	// at once.
 	livesEvery = 2 * time.Second
-	// fillBytes is about how many bytes of keys and values are taken over in one commit.
-	fillBytes = event.TxnBytesMax / 2
 )
 
 // unseen refuses what speaks of a namespace that is not there, or not yet; nil where it is.
@@ -203,10 +201,7 @@ func (s *Server) begin(ctx context.Context, namespace, from string) error {
 	if from == "" {
 		return err // it is not the one who asks that makes it
 	}
-	if err := s.fill(ctx, n); err != nil {
-		return err
-	}
-	return s.admit(n.Name, n.Group)
+	return s.awaitFilled(ctx, n)
 }
 
 // renewNamespace gives a namespace its whole TTL again.
@@ -250,7 +245,7 @@ func (s *Server) deleteNamespace(ctx context.Context, c commands.DeleteNamespace
 	r.Command = c
 	answer, err := s.submit(ctx, systemGroup, event.System, r)
 	if err == nil && c.Placed != 0 {
-		s.release(c.Namespace) // so that DNS here does not show it to whoever has the answer
+		err = s.release(c.Namespace, n.Revision) // so that DNS here does not show it to whoever has the answer
 	}
 	s.wakeLives()
 	return answer, err
@@ -323,7 +318,7 @@ func (s *Server) keepLives(ctx context.Context) {
 	}
 }
 
-// lifekeeper carries on what others have left half done. It belongs to one goroutine.
+// lifekeeper sees what others have left half done, and has it carried on. It belongs to one goroutine, and waits for nobody.
 type lifekeeper struct {
 	server  *Server
 	emptied map[string]event.Revision // the deletions of which nothing is left to do
@@ -349,92 +344,121 @@ func (k *lifekeeper) look(ctx context.Context) {
 		}
 		return nil
 	})
-	carry := func(namespace string, group uint64, step func(context.Context) error) {
-		if ctx.Err() != nil || s.log.Leader(group) != s.identity.Replica {
-			return
-		}
-		attempt, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
-		defer cancel()
-		if err := step(attempt); err != nil && ctx.Err() == nil {
-			s.config.Logger.Warn("cannot carry on with a namespace now", "namespace", namespace, "error", err)
-		}
-	}
 	if err != nil {
 		return // _system's ledger is not there yet
 	}
+	mine := func(namespace string, group uint64) bool {
+		return ctx.Err() == nil && s.log.Leader(group) == s.identity.Replica && !s.chores.busy(namespace)
+	}
+	filling := map[string]progress{}
 	for _, n := range live {
-		carry(n.Name, n.Group, func(ctx context.Context) error { return k.carryOn(ctx, n) })
+		s.admitAgain(n)
+		if seen, ok := k.filling[n.Name]; ok {
+			filling[n.Name] = seen
+		}
+		if mine(n.Name, n.Group) {
+			k.carryOn(n, filling)
+		}
 	}
-	known := map[string]event.Revision{}
+	k.filling = filling // without those that are gone
+	emptied := map[string]event.Revision{}
 	for _, g := range gone {
-		if k.emptied[g.Name] != g.Revision {
-			carry(g.Name, g.Group, func(ctx context.Context) error { return k.empty(ctx, g) })
-		}
-		if k.emptied[g.Name] == g.Revision {
-			known[g.Name] = g.Revision
+		if k.emptied[g.Name] == g.Revision || mine(g.Name, g.Group) && k.empty(g) {
+			emptied[g.Name] = g.Revision
 		}
 	}
-	k.emptied = known // without those that were made again
+	k.emptied = emptied // without those that were made again
 }
 
-// carryOn goes on with a namespace that _system's ledger places.
-func (k *lifekeeper) carryOn(ctx context.Context, n event.Namespace) error {
+// admitAgain shows a namespace that is open, and that this server does not show: whoever opened it may not have known that
+// it was still to be let go here.
+func (s *Server) admitAgain(n event.Namespace) {
+	if _, unknown := s.placement.group(n.Name); unknown == nil {
+		return
+	}
+	life, open := s.life(n.Group, n.Name)
+	if !open || life.Phase != event.Open || toOpen(n, life) {
+		return
+	}
+	if err := s.admit(n.Name, n.Group); err != nil && !isUnseen(err) {
+		s.config.Logger.Warn("cannot show a namespace now", "namespace", n.Name, "error", err)
+	}
+}
+
+// carryOn has somebody go on with a namespace that _system's ledger places.
+func (k *lifekeeper) carryOn(n event.Namespace, filling map[string]progress) {
 	s := k.server
 	life, open := s.life(n.Group, n.Name)
 	if life.Phase != event.Filling {
-		delete(k.filling, n.Name)
+		delete(filling, n.Name)
 	}
 	switch {
-	case !open:
-		return nil // every server opens it that hears of it
+	case !open: // every server opens it that hears of it
 	case toOpen(n, life):
-		// One of that name is still there, or not emptied, though _system's ledger has placed the next one: it was restored
-		// from a snapshot that saw the two ledgers at different moments.
-		if err := s.end(ctx, n.Group, n.Name, life, n.Revision-1); err != nil {
-			return err
-		}
-		if err := s.openNamespace(ctx, n); err != nil && !isUnseen(err) {
-			return err
-		}
-		return nil
+		// One of that name is still there, or not emptied, though _system's ledger has placed the next one: it was made again
+		// on what another server had not emptied yet, or restored from a snapshot that saw the two ledgers at different moments.
+		s.chores.begin(s, n.Name, s.chores.ends, func(ctx context.Context) error {
+			if err := s.end(ctx, n.Group, n.Name, life, n.Revision-1); err != nil {
+				return err
+			}
+			return s.attempt(ctx, func(ctx context.Context) error {
+				if err := s.openNamespace(ctx, n); err != nil && !isUnseen(err) {
+					return err
+				}
+				return nil
+			})
+		})
 	case life.Phase.Ended():
-		return s.sayDeleted(ctx, n)
+		s.chores.begin(s, n.Name, s.chores.ends, func(ctx context.Context) error {
+			return s.attempt(ctx, func(ctx context.Context) error { return s.sayDeleted(ctx, n) })
+		})
 	case life.Phase == event.Filling:
-		return k.goOnFilling(ctx, n)
+		k.goOnFilling(n, filling)
 	}
-	return nil
 }
 
-// goOnFilling fills a namespace that nobody else seems to fill.
-func (k *lifekeeper) goOnFilling(ctx context.Context, n event.Namespace) error {
-	head, err := k.server.log.Head(n.Group, n.Name)
+// goOnFilling has a namespace filled that nobody else seems to fill.
+func (k *lifekeeper) goOnFilling(n event.Namespace, filling map[string]progress) {
+	s := k.server
+	head, err := s.log.Head(n.Group, n.Name)
 	if err != nil {
-		return err
+		return // the log ends
 	}
-	seen, ok := k.filling[n.Name]
+	seen, ok := filling[n.Name]
 	if !ok || seen.head != head.Revision {
-		k.filling[n.Name] = progress{head.Revision, time.Now()}
-		return nil
+		filling[n.Name] = progress{head.Revision, time.Now()}
+		return
 	}
 	if time.Since(seen.time) < livesEvery {
-		return nil
+		return
 	}
-	if err := k.server.applySettings(ctx, n); err != nil {
-		return err
-	}
-	return k.server.fill(ctx, n)
-}
-
-// empty empties the ledger of a namespace that was deleted.
-func (k *lifekeeper) empty(ctx context.Context, g event.Gone) error {
-	life, open := k.server.life(g.Group, g.Name)
-	if open {
-		if err := k.server.end(ctx, g.Group, g.Name, life, g.Placed); err != nil {
+	s.chores.begin(s, n.Name, s.chores.fills, func(ctx context.Context) error {
+		err := s.attempt(ctx, func(ctx context.Context) error { return s.applySettings(ctx, n) })
+		if err != nil {
 			return err
 		}
+		return s.fill(ctx, n)
+	})
+}
+
+// empty has the ledger of a namespace emptied that was deleted; it tells whether nothing is left to do.
+func (k *lifekeeper) empty(g event.Gone) (done bool) {
+	s := k.server
+	var life event.Life
+	err := s.peek(g.Group, g.Name, func(v projections.View) error {
+		life = v.Life()
+		done = life.Phase.Ended() && commands.Empty(v) || !life.Phase.Ended() && life.Placed > g.Placed
+		return nil
+	})
+	if errors.Is(err, log.ErrNoLedger) {
+		return true
 	}
-	k.emptied[g.Name] = g.Revision
-	return nil
+	if err == nil && !done {
+		s.chores.begin(s, g.Name, s.chores.ends, func(ctx context.Context) error {
+			return s.end(ctx, g.Group, g.Name, life, g.Placed)
+		})
+	}
+	return done
 }
 
 // end ends what is in a ledger from a placement up to the given one, and empties it.
@@ -443,16 +467,23 @@ func (s *Server) end(ctx context.Context, group uint64, namespace string, life e
 		if life.Placed > placed {
 			return nil
 		}
-		_, err := s.submit(ctx, group, namespace, gateway.Request{
-			Command: commands.CloseNamespace{Namespace: namespace, Placed: placed}, Reason: "it was deleted before",
+		err := s.attempt(ctx, func(ctx context.Context) error {
+			_, err := s.submit(ctx, group, namespace, gateway.Request{
+				Command: commands.CloseNamespace{Namespace: namespace, Placed: placed}, Reason: "it was deleted before",
+			})
+			return err
 		})
 		if err != nil && !hasCode(err, commands.CodeUnknownNamespace) {
 			return err
 		}
 	}
-	for {
-		answer, err := s.submit(ctx, group, namespace, gateway.Request{
-			Command: commands.ClearNamespace{Namespace: namespace}, Reason: "the namespace was deleted",
+	for from := ""; ; {
+		var answer commands.Answer
+		err := s.attempt(ctx, func(ctx context.Context) (err error) {
+			answer, err = s.submit(ctx, group, namespace, gateway.Request{
+				Command: commands.ClearNamespace{Namespace: namespace, From: from}, Reason: "the namespace was deleted",
+			})
+			return err
 		})
 		if hasCode(err, commands.CodeInvalidNamespace) {
 			return nil // it was made again, so it was emptied
@@ -460,109 +491,6 @@ func (s *Server) end(ctx context.Context, group uint64, namespace string, life e
 		if err != nil || !answer.Results[0].More {
 			return err
 		}
+		from = answer.Results[0].Key
 	}
-}
-
-// permanent yields the keys of a namespace that one made from it takes over, in key order behind one of them: those that end
-// with nothing, neither with a lease of their own nor with that of a directory above them.
-func permanent(v projections.View, after string) func(yield func(event.Entry) bool) {
-	return func(yield func(event.Entry) bool) {
-		directory := "" // one that goes with all that is below it
-		for e := range v.KeysAfter(after) {
-			if directory != "" && len(e.Key) > len(directory) && e.Key[:len(directory)] == directory {
-				continue
-			}
-			directory = ""
-			switch {
-			case e.TTL > 0 && event.IsDirectory(e.Key):
-				directory = e.Key
-			case e.TTL > 0 || e.Session != "" || event.IsDirectory(e.Key):
-			case !yield(e):
-				return
-			}
-		}
-	}
-}
-
-// fill has a namespace take over what the one that it is made from held, by several commits at once or one after the
-// other, whoever made the others. What it has already is passed over.
-func (s *Server) fill(ctx context.Context, n event.Namespace) error {
-	var group uint64
-	err := s.peek(systemGroup, event.System, func(v projections.View) error {
-		source, exists := v.Namespace(n.From)
-		if group = source.Group; !exists {
-			gone, _ := v.Gone(n.From) // what it held is still there to be read
-			group = gone.Group
-		}
-		return nil
-	})
-	if err == nil {
-		err = s.await(ctx, group, n.From, n.FromRevision)
-	}
-	if err != nil {
-		return err
-	}
-	for after, done := "", false; !done; {
-		c := commands.FillNamespace{Namespace: n.Name, Placed: n.Revision}
-		c.Entries, after, done, err = s.missing(group, n, after)
-		if trimmed, ok := errors.AsType[gateway.TrimmedError](err); ok {
-			return errors.Join(err, s.giveUp(ctx, n, trimmed))
-		}
-		if err != nil {
-			return err
-		}
-		if c.Done = done; len(c.Entries) == 0 && !done {
-			continue
-		}
-		if _, err := s.submit(ctx, n.Group, n.Name, gateway.Request{Command: c, Reason: "it is made from namespace " + n.From}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// missing gives some keys that a namespace is still to take over, behind one that was dealt with, and up to where that is;
-// done says that there are no more.
-func (s *Server) missing(group uint64, n event.Namespace, after string) (entries []commands.FillEntry, upTo string, done bool, err error) {
-	at := func(db *store.DB, l store.Ledger) (event.Revision, error) { return db.Floor(l.ID, n.FromRevision) }
-	size := 0
-	done, upTo = true, after
-	err = outside(s.log.View(group, n.From, at, func(rows store.Reader, revision event.Revision) error {
-		for e := range permanent(projections.NewView(rows, revision), after) {
-			if len(entries) == event.FillEntriesMax || size >= fillBytes {
-				done = false
-				break
-			}
-			size += len(e.Key) + len(e.Value)
-			upTo = e.Key
-			entries = append(entries, commands.FillEntry{Key: e.Key, Value: e.Value, ContentType: e.ContentType, Flags: e.Flags})
-		}
-		return nil
-	}))
-	if err != nil {
-		return nil, after, false, err
-	}
-	err = s.peek(n.Group, n.Name, func(v projections.View) error {
-		var left []commands.FillEntry
-		for _, e := range entries {
-			if _, ok := v.Key(e.Key); !ok {
-				left = append(left, e)
-			}
-		}
-		entries = left
-		return nil
-	})
-	return entries, upTo, done, err
-}
-
-// giveUp ends a namespace that cannot be filled any more: it is not to be half of something for good.
-func (s *Server) giveUp(ctx context.Context, n event.Namespace, why gateway.TrimmedError) error {
-	_, err := s.submit(ctx, n.Group, n.Name, gateway.Request{
-		Command: commands.CloseNamespace{Namespace: n.Name, Placed: n.Revision},
-		Reason:  fmt.Sprintf("it was to be made from namespace %s as of revision %d, which is no longer kept", n.From, why.Asked),
-	})
-	if hasCode(err, commands.CodeUnknownNamespace) {
-		return nil
-	}
-	return err
 }

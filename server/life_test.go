@@ -287,6 +287,94 @@ func TestNamespaceFromAnother(t *testing.T) {
 	}
 }
 
+// TestFillGoesOn has whoever asks for a namespace that is made from another not wait for it, others not wait for it either,
+// and whoever fills it go on where somebody else has stopped.
+func TestFillGoesOn(t *testing.T) {
+	s := startTracks(t, t.TempDir())
+	var want []string
+	for i := range 5 {
+		var txn commands.Txn
+		for j := range 500 {
+			key := fmt.Sprintf("k/%d/%03d", i, j)
+			want = append(want, key+"=v")
+			txn.Then = append(txn.Then, commands.Operation{Put: &commands.PutKey{Key: key, Value: []byte("v")}})
+		}
+		s.do(event.Default, txn)
+	}
+	s.do(event.System, commands.CreateNamespace{Namespace: "other"})
+	release := s.HoldFills()
+	ctx, stopAsking := context.WithCancel(t.Context())
+	asked := make(chan error, 1)
+	go func() {
+		_, err := s.Server.Submit(ctx, event.System, gateway.Request{Command: commands.CreateNamespace{Namespace: "blue", From: event.Default}})
+		asked <- err
+	}()
+	eventually(t, "it is being filled", func() bool {
+		n, _ := s.Placed("blue")
+		life, _, _ := s.InLedger(n.Group, "blue")
+		return life.Phase == event.Filling
+	})
+	stopAsking()
+	if p := gateway.ProblemOf(<-asked); p.Code != commands.CodeNamespaceFilling || p.RetryAfter == 0 {
+		t.Errorf("who does not wait any more is told %+v", p)
+	}
+
+	n, ok := s.Placed("other")
+	if !ok {
+		t.Fatal("the other one is not placed")
+	}
+	if _, err := s.SubmitAndDie(t.Context(), "other", commands.CloseNamespace{Namespace: "other", Placed: n.Revision}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the end of another one is carried on meanwhile", func() bool {
+		_, ok := s.Placed("other")
+		return !ok
+	})
+
+	for i, step := range []struct {
+		upTo string
+		done bool
+	}{{"k/1/499", false}, {"k/3/499", false}, {"k/4/499", true}} {
+		upTo, done, err := s.FillSome(t.Context(), "blue")
+		if err != nil || upTo != step.upTo || done != step.done {
+			t.Errorf("step %d came to %q, %v, %v; want %q, %v", i, upTo, done, err, step.upTo, step.done)
+		}
+		if i == 0 {
+			// What is decided about the namespace in between is no key.
+			keys := uint64(5000)
+			if _, err := s.SubmitAndDie(t.Context(), "blue", commands.ApplySettings{Namespace: "blue", Keys: keys, Configured: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	release()
+	s.do(event.System, commands.CreateNamespace{Namespace: "blue", From: event.Default})
+	if got, _, err := s.keys("blue", gateway.ReadOptions{}); err != nil || !slices.Equal(got, want) {
+		t.Errorf("it holds %d keys (%v), want %d", len(got), err, len(want))
+	}
+}
+
+// TestLateReleaseHidesNothing has a deletion be answered when the namespace was made again already, and one that is hidden
+// by mistake be shown again.
+func TestLateReleaseHidesNothing(t *testing.T) {
+	s := startTracks(t, t.TempDir())
+	s.do(event.System, commands.CreateNamespace{Namespace: "blue"})
+	first, _ := s.Placed("blue")
+	s.do(event.System, commands.DeleteNamespace{Namespace: "blue"})
+	s.again(commands.CreateNamespace{Namespace: "blue"})
+	if err := s.Release("blue", first.Revision); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(s.Namespaces(), "blue") {
+		t.Error("the deletion of the one before has hidden it")
+	}
+	next, _ := s.Placed("blue")
+	if err := s.Release("blue", next.Revision); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is shown again, though nobody asks for it", func() bool { return slices.Contains(s.Namespaces(), "blue") })
+}
+
 // TestNamespaceIsCarriedOn has servers die between any two steps of the end of a namespace, and ledgers stand at moments
 // at which only a restoration finds them.
 func TestNamespaceIsCarriedOn(t *testing.T) {

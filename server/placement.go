@@ -261,8 +261,8 @@ func (s *Server) followSystem(ctx context.Context, from event.Revision) {
 					s.openUntilDone(ctx, n)
 				}
 			case event.NamespaceDeleted:
-				if _, ok := s.placed(b.Namespace); !ok {
-					s.release(b.Namespace)
+				if err := s.release(b.Namespace, b.Placed); err != nil {
+					s.config.Logger.Warn("cannot show a namespace now", "namespace", b.Namespace, "error", err) // it was made again
 				}
 				s.wakeLives()
 			case event.ClusterVersion, event.MemberVersion, event.MemberRemoved:
@@ -272,11 +272,20 @@ func (s *Server) followSystem(ctx context.Context, from event.Revision) {
 	}
 }
 
+// openUntilDone opens a namespace that was placed, while it is. Where the one before it is still to be emptied, that is not
+// waited for, because everything else that _system's ledger says would wait too: the leader opens it then, and it is shown
+// here as soon as it is open (lifekeeper).
 func (s *Server) openUntilDone(ctx context.Context, n event.Namespace) {
 	for ctx.Err() == nil {
+		if now, ok := s.placed(n.Name); !ok || now.Revision != n.Revision {
+			return
+		}
 		attempt, cancel := context.WithTimeout(ctx, time.Duration(s.config.RequestTimeout))
 		err := s.openNamespace(attempt, n)
 		cancel()
+		if hasCode(err, commands.CodeNamespaceEnding) {
+			s.wakeLives()
+		}
 		if err == nil || ctx.Err() != nil || isUnseen(err) {
 			return
 		}

@@ -68,7 +68,8 @@ type Server struct {
 	mu       sync.Mutex
 	admitted map[string]*admission // namespaces whose views follow their ledger
 
-	lives chan struct{} // capacity 1: a namespace has begun or ended
+	lives  chan struct{} // capacity 1: a namespace has begun or ended
+	chores *chores
 
 	caughtUpOnce bool // of the goroutine that starts the server
 }
@@ -87,7 +88,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	}
 	s := &Server{
 		config: c, lock: lock, placement: newPlacement(), names: names.New(),
-		failed: make(chan error, 1), admitted: map[string]*admission{}, lives: make(chan struct{}, 1),
+		failed: make(chan error, 1), admitted: map[string]*admission{}, lives: make(chan struct{}, 1), chores: newChores(),
 	}
 	s.version.Store(commands.VersionFirst)
 	s.metrics, s.compares = newMetrics(s), newComparer(s)

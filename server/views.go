@@ -35,18 +35,8 @@ type admission struct {
 // admit has the views that live in memory follow a namespace's ledger, and makes it known to the doors. Where it is not
 // to be seen it says why, and shows it as soon as it is. Doing it again changes nothing.
 func (s *Server) admit(namespace string, group uint64) error {
-	s.mu.Lock()
-	a := s.admitted[namespace]
-	if a == nil {
-		a = &admission{namespace: namespace, group: group}
-		s.admitted[namespace] = a
-	}
-	s.mu.Unlock()
-	a.mu.Lock()
+	a := s.admission(namespace, group)
 	defer a.mu.Unlock()
-	if a.over {
-		return gateway.UnknownNamespaceError{Namespace: namespace} // it is just being let go
-	}
 	life, at, err := s.refresh(a)
 	if err == nil && a.stop == nil && !life.Phase.Ended() {
 		err = s.startFollowing(a, at+1)
@@ -58,6 +48,24 @@ func (s *Server) admit(namespace string, group uint64) error {
 		return err
 	}
 	return unseen(namespace, life.Phase)
+}
+
+// admission gives a namespace's, with a.mu held; a new one where there is none that is not over.
+func (s *Server) admission(namespace string, group uint64) *admission {
+	for {
+		s.mu.Lock()
+		a := s.admitted[namespace]
+		if a == nil {
+			a = &admission{namespace: namespace, group: group}
+			s.admitted[namespace] = a
+		}
+		s.mu.Unlock()
+		a.mu.Lock()
+		if !a.over {
+			return a
+		}
+		a.mu.Unlock() // it was let go just now, and whoever did so took it away: what is there now may be the next one
+	}
 }
 
 // startFollowing follows the ledger of a namespace from a revision on. a.mu is held.
@@ -72,18 +80,27 @@ func (s *Server) startFollowing(a *admission, from event.Revision) error {
 	return nil
 }
 
-// release follows a namespace's ledger no longer: _system's says that there is no such namespace.
-func (s *Server) release(namespace string) {
+// release follows a namespace's ledger no longer: _system's says that the one that was placed at a revision is no more. Where
+// it was made again meanwhile, the next one is shown.
+func (s *Server) release(namespace string, placed event.Revision) error {
 	s.mu.Lock()
 	a := s.admitted[namespace]
 	s.mu.Unlock()
 	if a == nil {
-		return
+		return nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.over {
+		return nil
+	}
+	if life, _ := s.life(a.group, namespace); !life.Phase.Ended() && life.Placed > placed {
+		_, _, err := s.refresh(a)
+		return err
+	}
 	s.hide(a)
 	s.letGo(a)
+	return nil
 }
 
 // letGo ends an admission. a.mu is held.

@@ -30,11 +30,11 @@ func Scan(r store.Reader, prefix, from string) iter.Seq[event.Entry] {
 	}
 }
 
-// Revisions yields the keys that start with prefix and the revision of each, in key order. It neither copies nor
-// decodes what else is in their rows.
-func Revisions(r store.Reader, prefix string) iter.Seq2[string, event.Revision] {
+// Revisions yields the keys that start with prefix and the revision of each, in key order and from the key from on. It
+// neither copies nor decodes what else is in their rows.
+func Revisions(r store.Reader, prefix, from string) iter.Seq2[string, event.Revision] {
 	return func(yield func(string, event.Revision) bool) {
-		for key, row := range r.Scan(store.TableKV, []byte(prefix), nil) {
+		for key, row := range r.Scan(store.TableKV, []byte(prefix), []byte(from)) {
 			revision, size := binary.Uvarint(row)
 			if size <= 0 {
 				corrupt(key)
