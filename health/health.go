@@ -46,8 +46,8 @@ type Prober interface {
 type Config struct {
 	Server   string // the name of this one
 	Commands bool   // the prober runs programs
-	// Looks is how many may be under way at a time; LooksDefault where zero. At most half of them are at targets that did not
-	// answer the last time, so that those that do not answer take nothing from those that do.
+	// Looks is how many may be under way at a time; LooksDefault where zero. At most half of them are at targets that take
+	// long to fail, and a quarter at such of which nobody knows, so that they take nothing from those that answer.
 	Looks  int
 	Prober Prober
 	Logger *slog.Logger
@@ -304,6 +304,7 @@ func (c *Checker) assigned(t *target) bool {
 // c.mu is held.
 func (c *Checker) take(t *target, now time.Time) {
 	t.owned, t.failing, t.held, t.looked, t.streak = true, false, time.Time{}, time.Time{}, streak{}
+	t.next = t.firstLane()
 	c.counts.Targets++
 	if t.running {
 		c.leaving--

@@ -256,3 +256,115 @@ func TestTargetsThatHangHinderNobody(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatHangsStopsNoLooks has a few registrants whose targets take all the time that they may: from the beginning, after
+// they passed, and when all targets are new to the server. Those of others are looked at all the while.
+func TestWhatHangsStopsNoLooks(t *testing.T) {
+	for _, passes := range []bool{false, true} {
+		t.Run(fmt.Sprintf("passed before %t", passes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 1, "z")
+				w.start("a", health.Config{Looks: 64})
+				w.crash("z")
+				w.lead("a")
+				const n, fine = 20, 30 // fewer, else the server suspects itself
+				w.registerAll(fine, every(10*time.Second))
+				time.Sleep(time.Minute)
+				hang := func(stuck bool) {
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					for i := range n {
+						w.stuck[fmt.Sprintf("i%d", 1000+i)] = stuck
+					}
+				}
+				hang(!passes)
+				checks := make([]event.Check, 16)
+				for i := range checks {
+					checks[i] = every(time.Second)
+					checks[i].ID, checks[i].Timeout = fmt.Sprint("h", i), event.Time(time.Minute)
+				}
+				for i := range n {
+					w.register(fmt.Sprintf("i%d", 1000+i), checks...)
+				}
+				if passes {
+					w.await(time.Minute, "passing", func() bool { return w.count(event.Passing) == fine+n*len(checks) })
+					hang(true)
+				}
+				within := func(limit time.Duration, id string, want event.Status) {
+					t.Helper()
+					took := w.await(time.Hour, id+" "+want.String(), func() bool { return w.status(id) == want })
+					if took > limit {
+						t.Errorf("%s is %s after %s, want at most %s", id, want, took, limit)
+					}
+				}
+				fresh := 0
+				others := func() {
+					t.Helper()
+					w.set("i3", event.Critical)
+					within(12*time.Second, "i3", event.Critical)
+					w.set("i3", event.Passing)
+					within(12*time.Second, "i3", event.Passing)
+					fresh++
+					id := fmt.Sprintf("i20%d", fresh)
+					w.register(id, every(10*time.Second))
+					within(30*time.Second, id, event.Passing)
+				}
+				others()
+				time.Sleep(10 * time.Minute)
+				others()
+				w.set("i5", event.Critical)
+				within(12*time.Second, "i5", event.Critical)
+				w.lead("")
+				time.Sleep(5 * time.Second) // the lease runs out
+				w.set("i3", event.Critical) // as the ledger says passing, it is among the first
+				w.set("i5", event.Passing)
+				w.lead("a")
+				time.Sleep(health.Lease + health.Lease/10)
+				within(12*time.Second, "i3", event.Critical)
+				within(30*time.Second, "i5", event.Passing)
+				others()
+				hang(false)
+				time.Sleep(3 * time.Minute)
+				if got, want := w.count(event.Passing), fine+fresh+n*len(checks); got != want {
+					t.Errorf("%d checks pass when nothing hangs, want %d", got, want)
+				}
+				if w.nodes["a"].checker.Counts().Suspect {
+					t.Error("the server takes for its own fault what others do")
+				}
+			})
+		})
+	}
+}
+
+// TestSlowTargetsAreAwaited has targets that take longer than what nobody knows may, among many that hang.
+func TestSlowTargetsAreAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "z")
+		w.start("a", health.Config{Looks: 16})
+		w.crash("z")
+		w.lead("a")
+		w.mu.Lock()
+		w.slow = 5 * time.Second
+		w.mu.Unlock()
+		check := every(20 * time.Second)
+		check.Timeout = event.Time(6 * time.Second)
+		w.registerAll(10, check)
+		w.mu.Lock()
+		for i := range 40 {
+			w.stuck[fmt.Sprintf("i%d", 100+i)] = true
+		}
+		w.mu.Unlock()
+		for i := range 40 {
+			w.register(fmt.Sprintf("i%d", 100+i), check)
+		}
+		head := w.head()
+		time.Sleep(10 * time.Minute)
+		if now := w.head(); now != head {
+			t.Errorf("%d events", now-head)
+		}
+		w.set("i4", event.Critical)
+		w.await(time.Minute, "critical", func() bool { return w.status("i4") == event.Critical })
+		w.set("i4", event.Passing)
+		w.await(3*time.Minute, "passing", func() bool { return w.status("i4") == event.Passing })
+	})
+}

@@ -25,7 +25,8 @@ type question struct {
 func (c *Checker) start(t *target) {
 	ctx, q := c.begin(t)
 	c.under[t.lane]++
-	c.looks.Go(func() { c.look(ctx, q) })
+	expected := time.AfterFunc(patience+2*t.took, func() { c.overdue(ctx, t) })
+	c.looks.Go(func() { c.look(ctx, q, expected) })
 }
 
 // begin marks a target as looked at, until c.end. c.mu is held.
@@ -62,14 +63,15 @@ func (c *Checker) askSoon() {
 	}
 }
 
-// look looks at a target once, and has a change of its status written.
-func (c *Checker) look(ctx context.Context, q question) {
+// look looks at a target once, and has a change of its status written. It stops a timer when the target has answered.
+func (c *Checker) look(ctx context.Context, q question, expected *time.Timer) {
 	var r probe.Result
 	if q.check.Alias != nil {
 		r = c.alias(ctx, q)
 	} else {
 		r = c.config.Prober.Look(ctx, q.check, q.instance, q.credentials)
 	}
+	expected.Stop() // what comes now is not the target's doing
 	t := q.target
 	report, judged := c.takeIn(ctx, q, r)
 	again := time.Time{}
@@ -105,6 +107,7 @@ func (c *Checker) takeIn(ctx context.Context, q question, r probe.Result) (repor
 	c.counts.Looks[r.Status]++
 	c.outputs.set(t.key, gateway.Observation{Status: r.Status, Output: r.Output, At: time.Now(), Server: c.config.Server})
 	t.looked, t.failing = q.began, r.Status == event.Critical
+	t.sort(time.Since(q.began))
 	if !t.failing {
 		t.held = time.Time{}
 	}
