@@ -368,3 +368,39 @@ func TestSlowTargetsAreAwaited(t *testing.T) {
 		w.await(3*time.Minute, "passing", func() bool { return w.status("i4") == event.Passing })
 	})
 }
+
+// TestNamespaceComesBack has a namespace vanish while it is read, and be there again before that read is over.
+func TestNamespaceComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a")
+		w.registerAll(3, every(time.Second))
+		hide := func(hidden bool) {
+			w.mu.Lock()
+			w.hidden[event.Default] = hidden
+			w.mu.Unlock()
+			time.Sleep(time.Second)
+		}
+		targets := func() int { return w.nodes["a"].checker.Counts().Targets }
+		hide(true)
+		w.await(time.Second, "let go", func() bool { return targets() == 0 })
+		late := make(chan struct{})
+		w.mu.Lock()
+		w.late = late
+		w.mu.Unlock()
+		hide(false) // it is read
+		hide(true)
+		w.mu.Lock()
+		w.late = nil
+		w.mu.Unlock()
+		hide(false)
+		close(late) // only now the first read ends
+		w.await(10*time.Second, "taken", func() bool { return targets() == 3 })
+		time.Sleep(time.Minute)
+		w.lead("") // the lease runs out, and everything is let go and taken again: nothing is forgotten
+		time.Sleep(2 * health.Lease)
+		w.lead("a")
+		w.await(20*time.Second, "taken", func() bool { return targets() == 3 })
+		w.set("i1", event.Critical)
+		w.await(3*time.Second, "critical", func() bool { return w.status("i1") == event.Critical })
+	})
+}

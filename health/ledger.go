@@ -241,7 +241,9 @@ func (l *ledger) forget(i *instance, t *target) {
 	c.release(t)
 	c.outputs.drop(t.key)
 	delete(i.targets, t.check.ID)
-	delete(c.targets, t.key)
+	if c.targets[t.key] == t {
+		delete(c.targets, t.key)
+	}
 	if t.check.Alias == nil {
 		return
 	}
