@@ -168,7 +168,7 @@ func (c *Checker) followAll(ctx context.Context) {
 			if _, ok := following[name]; ok || !follows {
 				continue
 			}
-			l := &ledger{checker: c, name: name, instances: map[string]map[string]*instance{}, aliases: map[string]map[*target]bool{}}
+			l := &ledger{checker: c, name: name, instances: map[string]map[string]*instance{}, aliases: map[string]*aliased{}}
 			c.mu.Lock()
 			c.ledgers[name] = l
 			c.mu.Unlock()

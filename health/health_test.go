@@ -404,3 +404,64 @@ func TestNamespaceComesBack(t *testing.T) {
 		w.await(3*time.Second, "critical", func() bool { return w.status("i1") == event.Critical })
 	})
 }
+
+// TestAliasesOfABusyService has much happen in a service of which there are many aliases, half of them its own instances.
+func TestAliasesOfABusyService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a")
+		const n = 100
+		alias := event.Check{ID: "c", Alias: &event.AliasTarget{Service: "db"}, Interval: event.Time(time.Hour)}
+		report := func(id int, s event.Status) {
+			w.MustSubmit(event.Default, commands.ReportStatus{Service: "db", ID: fmt.Sprint(id), Check: "ttl", Status: s})
+		}
+		for i := range n {
+			w.MustSubmit(event.Default, commands.RegisterInstance{Instance: event.Instance{
+				Service: "db", ID: fmt.Sprint(i), Address: "::1", Checks: []event.Check{{ID: "ttl", TTL: event.Time(24 * time.Hour)}},
+			}})
+			report(i, event.Passing)
+			w.register(fmt.Sprintf("i%d", i), alias)
+			w.MustSubmit(event.Default, commands.RegisterInstance{Instance: event.Instance{
+				Service: "db", ID: fmt.Sprintf("own%d", i), Address: "::1", Checks: []event.Check{{ID: "c", Alias: alias.Alias, Initial: event.Passing, Interval: alias.Interval}},
+			}})
+		}
+		passing := func() bool { return w.count(event.Passing) == n }
+		w.await(time.Minute, "passing", passing)
+		w.mu.Lock()
+		w.reads = 0
+		w.mu.Unlock()
+		for i := range n {
+			report(i, event.Warning)
+			time.Sleep(10 * time.Millisecond)
+			report(i, event.Passing)
+		}
+		report(7, event.Critical)
+		if took := w.await(time.Minute, "critical", func() bool { return w.count(event.Critical) == n }); took > 100*time.Millisecond {
+			t.Errorf("it took %s", took)
+		}
+		w.mu.Lock()
+		reads := w.reads
+		w.mu.Unlock()
+		if reads > 40 {
+			t.Errorf("the state was read %d times for what happened in a second", reads)
+		}
+		report(7, event.Passing)
+		time.Sleep(time.Minute) // aliases of their own service hold one another down, as they always did
+		own := func() (s event.Status) {
+			_ = w.View(t.Context(), event.Default, gateway.ReadOptions{}, func(v gateway.View) error {
+				c, _ := v.Health("db", "own3").Check("c")
+				s = c.Status
+				return nil
+			})
+			return s
+		}
+		if own() != event.Critical || w.count(event.Critical) != n {
+			t.Errorf("own3 is %s, %d aliases are critical", own(), w.count(event.Critical))
+		}
+		for i := range n { // but none holds itself down
+			if i != 3 {
+				w.MustSubmit(event.Default, commands.DeregisterInstance{Service: "db", ID: fmt.Sprintf("own%d", i)})
+			}
+		}
+		w.await(time.Second, "passing", func() bool { return own() == event.Passing && passing() })
+	})
+}

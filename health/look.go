@@ -3,7 +3,6 @@ package health
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/rollcall/rollcall/commands"
@@ -143,45 +142,4 @@ func (c *Checker) report(ctx context.Context, q question, r commands.ReportStatu
 	}
 	c.config.Logger.Debug("a check's status is not reported yet", "namespace", q.target.namespace, "service", r.Service, "id", r.ID, "check", r.Check, "error", err)
 	return false
-}
-
-// alias takes the status of what the check names: the worst of a service's instances that are not kept out of use, or of
-// one instance. Aliases of one another each take what the other one has: they never rise by themselves, nor swing.
-func (c *Checker) alias(ctx context.Context, q question) probe.Result {
-	r := probe.Result{Status: event.Critical}
-	target := *q.check.Alias
-	err := c.host.View(ctx, q.target.namespace, gateway.ReadOptions{Stale: true}, func(v gateway.View) error {
-		verdict := func(i event.Registration) event.Status {
-			node, _ := v.Node(i.Node)
-			return v.Health(i.Service, i.ID).Verdict(i, node.Maintenance).Status
-		}
-		if target.ID != "" {
-			i, ok := v.Instance(target.Service, target.ID)
-			if !ok {
-				r.Reason = "alias of an instance that is not registered"
-				return nil
-			}
-			status := verdict(i)
-			r.Status, r.Reason = min(status, event.Critical), "alias of an instance that is "+status.String()
-			return nil
-		}
-		used, worst := 0, event.Passing
-		for i := range v.Instances(target.Service) {
-			if status := verdict(i); status != event.Maintenance && (i.Service != q.target.service || i.ID != q.target.id) {
-				used++
-				worst = max(worst, status)
-			}
-		}
-		if used == 0 {
-			r.Reason = "alias of a service without instances in use"
-			return nil
-		}
-		r.Status, r.Reason = worst, fmt.Sprintf("alias of a service that is %s at worst", worst)
-		return nil
-	})
-	if err != nil {
-		r.Reason = "alias that cannot be read"
-	}
-	r.Output = r.Reason
-	return r
 }

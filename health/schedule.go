@@ -19,6 +19,7 @@ type target struct {
 	phase    time.Duration
 	check    event.Check
 	instance *instance
+	aliased  *aliased         // what it takes its status from, where it is an alias
 	state    event.CheckState // as the ledger has it
 	gone     bool             // it is registered no longer
 	owned    bool             // this server looks at it
@@ -117,7 +118,7 @@ const (
 // firstLane is where a target is looked at first that became this server's: what another server saw pass is likely to
 // answer. c.mu is held.
 func (t *target) firstLane() lane {
-	if t.check.Alias != nil || t.state.Kind == event.KindInstanceStatus && t.state.Status.Usable() {
+	if t.aliased != nil || t.state.Kind == event.KindInstanceStatus && t.state.Status.Usable() {
 		return laneFine
 	}
 	return laneNew
@@ -126,6 +127,7 @@ func (t *target) firstLane() lane {
 // sort notes which lane a target belongs to, now that a look at it has taken so long. c.mu is held.
 func (t *target) sort(took time.Duration) {
 	switch {
+	case t.aliased != nil: // nothing hangs but this server
 	case !t.failing:
 		t.next, t.took = laneFine, took
 	case took <= promptly:
@@ -141,7 +143,7 @@ func (c *Checker) overdue(ctx context.Context, t *target) {
 	defer c.mu.Unlock()
 	to := laneLate
 	switch {
-	case ctx.Err() != nil, t.lane > laneNew:
+	case ctx.Err() != nil, t.lane > laneNew, t.aliased != nil:
 		return // it is over, or where it belongs
 	case t.lane == laneNew:
 		to = laneHanging

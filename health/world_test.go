@@ -46,6 +46,7 @@ type world struct {
 	looks   map[string]int          // by server
 	most    int                     // looks under way at the same time, at most
 	under   int
+	reads   int // of states
 }
 
 type seen struct {
@@ -185,6 +186,7 @@ func (n *node) Namespaces() []string {
 // View implements health.Host. A wait for it cannot be given up, as a read of a slow disk cannot.
 func (n *node) View(ctx context.Context, namespace string, o gateway.ReadOptions, fn func(gateway.View) error) error {
 	n.mu.Lock()
+	n.reads++
 	late := n.late
 	n.mu.Unlock()
 	if late != nil {
