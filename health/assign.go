@@ -47,6 +47,8 @@ type Position struct {
 // Poll is what a server asks the coordinator.
 type Poll struct {
 	Candidate
+	// Process is the server's process. What one says that has ended may arrive when the next one looks already.
+	Process string `json:"process,omitempty"`
 	// Suspect says that it takes itself for what fails; Leave that it looks at nothing any more.
 	Suspect bool `json:"suspect,omitempty"`
 	Leave   bool `json:"leave,omitempty"`
@@ -80,6 +82,7 @@ type Coordinator struct {
 type checkerState struct {
 	Candidate
 
+	process string
 	suspect bool
 	polled  time.Time
 	expires time.Time // of its lease
@@ -107,16 +110,18 @@ func (c *Coordinator) Arrive(now time.Time, term uint64, p Poll) {
 	if c.term != term {
 		return // another one began just now
 	}
+	s := c.checkers[p.Name]
 	if p.Leave {
-		delete(c.checkers, p.Name)
+		if s != nil && s.process == p.Process {
+			delete(c.checkers, p.Name)
+		}
 		return
 	}
-	s := c.checkers[p.Name]
 	if s == nil {
 		s = &checkerState{}
 		c.checkers[p.Name] = s
 	}
-	s.Candidate, s.suspect, s.polled = p.Candidate, p.Suspect, now
+	s.Candidate, s.process, s.suspect, s.polled = p.Candidate, p.Process, p.Suspect, now
 	if p.Seen.Coordinator == c.id() {
 		s.seen = p.Seen.Version
 	}

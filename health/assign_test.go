@@ -183,3 +183,34 @@ func TestCommandsGoWhereTheyAreRun(t *testing.T) {
 		w.awaitLooked(2*time.Second, 20, "c") // somebody has to say that nobody runs them
 	})
 }
+
+// TestAnotherProcessLeaves has a server's process say goodbye, which arrives when the next one looks at its targets already.
+func TestAnotherProcessLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := health.NewCoordinator("a")
+		c.Lead(time.Now(), 1)
+		time.Sleep(2 * health.Lease)
+		ask := func(name, process string, seen health.Position) health.Grant {
+			p := health.Poll{Candidate: health.Candidate{Name: name}, Process: process, Seen: seen}
+			c.Arrive(time.Now(), 1, p)
+			return c.Grant(time.Now(), 1, p)
+		}
+		ask("b", "before", health.Position{})
+		g := ask("b", "after", health.Position{})
+		c.Arrive(time.Now(), 1, health.Poll{Candidate: health.Candidate{Name: "b"}, Process: "before", Leave: true})
+		for range 3 { // b does not go by the list that c is in: it may still look at what is to be c's
+			seen := ask("c", "one", g.Position)
+			g = ask("c", "one", seen.Position)
+		}
+		if len(g.Current) != 1 || g.Current[0].Name != "b" {
+			t.Errorf("the list of now is %v while b, which has a lease, goes by another one", g.Current)
+		}
+		c.Arrive(time.Now(), 1, health.Poll{Candidate: health.Candidate{Name: "b"}, Process: "after", Leave: true})
+		for range 3 {
+			g = ask("c", "one", g.Position)
+		}
+		if len(g.Current) != 1 || g.Current[0].Name != "c" {
+			t.Errorf("the list of now is %v when b has left", g.Current)
+		}
+	})
+}

@@ -15,6 +15,7 @@ package health
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"slices"
 	"sync"
@@ -46,8 +47,8 @@ type Prober interface {
 type Config struct {
 	Server   string // the name of this one
 	Commands bool   // the prober runs programs
-	// Looks is how many may be under way at a time; LooksDefault where zero. At most half of them are at targets that did not
-	// answer the last time, so that those that do not answer take nothing from those that do.
+	// Looks is how many may be under way at a time; LooksDefault where zero. At most half of them are at targets that take
+	// long to fail, and a quarter at such of which nobody knows, so that they take nothing from those that answer.
 	Looks  int
 	Prober Prober
 	Logger *slog.Logger
@@ -70,6 +71,7 @@ type key struct{ namespace, service, id, check string }
 type Checker struct {
 	host   Host
 	config Config
+	nonce  string          // of this process, which may not be the first one of its server
 	life   context.Context // ends when nothing is to be looked at any more
 	wake   chan struct{}   // wakes the scheduler
 	ask    chan struct{}   // asks the coordinator at once
@@ -105,7 +107,7 @@ func New(host Host, config Config) *Checker {
 		config.Looks = LooksDefault
 	}
 	return &Checker{
-		host: host, config: config, wake: make(chan struct{}, 1), ask: make(chan struct{}, 1),
+		host: host, config: config, nonce: rand.Text(), wake: make(chan struct{}, 1), ask: make(chan struct{}, 1),
 		ledgers: map[string]*ledger{}, targets: map[key]*target{}, outputs: newOutputs(outputsBytesMax),
 	}
 }
@@ -128,7 +130,7 @@ func (c *Checker) Run(ctx context.Context) {
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
 	// Where nobody hears it, the lease runs out.
-	if _, err := c.host.Coordinate(leave, Poll{Candidate: c.candidate(), Leave: true}); err != nil {
+	if _, err := c.host.Coordinate(leave, Poll{Candidate: c.candidate(), Process: c.nonce, Leave: true}); err != nil {
 		c.config.Logger.Debug("nobody hears that this server looks at nothing any more", "error", err)
 	}
 }
@@ -139,38 +141,49 @@ func (c *Checker) candidate() Candidate {
 
 // followAll follows every namespace that there is.
 func (c *Checker) followAll(ctx context.Context) {
+	type follower struct {
+		stop  context.CancelFunc
+		ended chan struct{}
+	}
 	var all sync.WaitGroup
 	defer all.Wait()
-	following := map[string]context.CancelFunc{}
+	following := map[string]follower{}
 	for {
 		there := map[string]bool{}
 		for _, name := range c.host.Namespaces() {
 			there[name] = name != event.System
 		}
-		for name, stop := range following {
+		for name, f := range following {
 			if !there[name] {
-				stop()
+				f.stop()
+			}
+			select {
+			case <-f.ended:
+				f.stop()
 				delete(following, name)
+			default: // one of the same name that is made meanwhile waits, so that never two know of its targets
 			}
 		}
 		for name, follows := range there {
-			if !follows || following[name] != nil {
+			if _, ok := following[name]; ok || !follows {
 				continue
 			}
-			l := &ledger{checker: c, name: name, instances: map[string]map[string]*instance{}, aliases: map[string]map[*target]bool{}}
+			l := &ledger{checker: c, name: name, instances: map[string]map[string]*instance{}, aliases: map[string]*aliased{}}
 			c.mu.Lock()
 			c.ledgers[name] = l
 			c.mu.Unlock()
 			life, stop := context.WithCancel(ctx)
-			following[name] = stop
+			f := follower{stop, make(chan struct{})}
+			following[name] = f
 			all.Go(func() {
+				defer close(f.ended)
 				defer l.end()
 				l.follow(life)
 			})
 		}
 		if pause(ctx, followEvery) != nil {
-			for _, stop := range following {
-				stop()
+			for _, f := range following {
+				f.stop()
 			}
 			return
 		}
@@ -217,7 +230,7 @@ func (c *Checker) idle() bool {
 func (c *Checker) poll() Poll {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := Poll{Candidate: c.candidate(), Suspect: c.observer.suspects(time.Now())}
+	p := Poll{Candidate: c.candidate(), Process: c.nonce, Suspect: c.observer.suspects(time.Now())}
 	if c.leaving == 0 { // else it does not quite go by it yet
 		p.Seen = c.grant.Position
 	}
@@ -304,6 +317,7 @@ func (c *Checker) assigned(t *target) bool {
 // c.mu is held.
 func (c *Checker) take(t *target, now time.Time) {
 	t.owned, t.failing, t.held, t.looked, t.streak = true, false, time.Time{}, time.Time{}, streak{}
+	t.next = t.firstLane()
 	c.counts.Targets++
 	if t.running {
 		c.leaving--

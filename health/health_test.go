@@ -256,3 +256,212 @@ func TestTargetsThatHangHinderNobody(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatHangsStopsNoLooks has a few registrants whose targets take all the time that they may: from the beginning, after
+// they passed, and when all targets are new to the server. Those of others are looked at all the while.
+func TestWhatHangsStopsNoLooks(t *testing.T) {
+	for _, passes := range []bool{false, true} {
+		t.Run(fmt.Sprintf("passed before %t", passes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 1, "z")
+				w.start("a", health.Config{Looks: 64})
+				w.crash("z")
+				w.lead("a")
+				const n, fine = 20, 30 // fewer, else the server suspects itself
+				w.registerAll(fine, every(10*time.Second))
+				time.Sleep(time.Minute)
+				hang := func(stuck bool) {
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					for i := range n {
+						w.stuck[fmt.Sprintf("i%d", 1000+i)] = stuck
+					}
+				}
+				hang(!passes)
+				checks := make([]event.Check, 16)
+				for i := range checks {
+					checks[i] = every(time.Second)
+					checks[i].ID, checks[i].Timeout = fmt.Sprint("h", i), event.Time(time.Minute)
+				}
+				for i := range n {
+					w.register(fmt.Sprintf("i%d", 1000+i), checks...)
+				}
+				if passes {
+					w.await(time.Minute, "passing", func() bool { return w.count(event.Passing) == fine+n*len(checks) })
+					hang(true)
+				}
+				within := func(limit time.Duration, id string, want event.Status) {
+					t.Helper()
+					took := w.await(time.Hour, id+" "+want.String(), func() bool { return w.status(id) == want })
+					if took > limit {
+						t.Errorf("%s is %s after %s, want at most %s", id, want, took, limit)
+					}
+				}
+				fresh := 0
+				others := func() {
+					t.Helper()
+					w.set("i3", event.Critical)
+					within(12*time.Second, "i3", event.Critical)
+					w.set("i3", event.Passing)
+					within(12*time.Second, "i3", event.Passing)
+					fresh++
+					id := fmt.Sprintf("i20%d", fresh)
+					w.register(id, every(10*time.Second))
+					within(30*time.Second, id, event.Passing)
+				}
+				others()
+				time.Sleep(10 * time.Minute)
+				others()
+				w.set("i5", event.Critical)
+				within(12*time.Second, "i5", event.Critical)
+				w.lead("")
+				time.Sleep(5 * time.Second) // the lease runs out
+				w.set("i3", event.Critical) // as the ledger says passing, it is among the first
+				w.set("i5", event.Passing)
+				w.lead("a")
+				time.Sleep(health.Lease + health.Lease/10)
+				within(12*time.Second, "i3", event.Critical)
+				within(30*time.Second, "i5", event.Passing)
+				others()
+				hang(false)
+				time.Sleep(3 * time.Minute)
+				if got, want := w.count(event.Passing), fine+fresh+n*len(checks); got != want {
+					t.Errorf("%d checks pass when nothing hangs, want %d", got, want)
+				}
+				if w.nodes["a"].checker.Counts().Suspect {
+					t.Error("the server takes for its own fault what others do")
+				}
+			})
+		})
+	}
+}
+
+// TestSlowTargetsAreAwaited has targets that take longer than what nobody knows may, among many that hang.
+func TestSlowTargetsAreAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "z")
+		w.start("a", health.Config{Looks: 16})
+		w.crash("z")
+		w.lead("a")
+		w.mu.Lock()
+		w.slow = 5 * time.Second
+		w.mu.Unlock()
+		check := every(20 * time.Second)
+		check.Timeout = event.Time(6 * time.Second)
+		w.registerAll(10, check)
+		w.mu.Lock()
+		for i := range 40 {
+			w.stuck[fmt.Sprintf("i%d", 100+i)] = true
+		}
+		w.mu.Unlock()
+		for i := range 40 {
+			w.register(fmt.Sprintf("i%d", 100+i), check)
+		}
+		head := w.head()
+		time.Sleep(10 * time.Minute)
+		if now := w.head(); now != head {
+			t.Errorf("%d events", now-head)
+		}
+		w.set("i4", event.Critical)
+		w.await(time.Minute, "critical", func() bool { return w.status("i4") == event.Critical })
+		w.set("i4", event.Passing)
+		w.await(3*time.Minute, "passing", func() bool { return w.status("i4") == event.Passing })
+	})
+}
+
+// TestNamespaceComesBack has a namespace vanish while it is read, and be there again before that read is over.
+func TestNamespaceComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a")
+		w.registerAll(3, every(time.Second))
+		hide := func(hidden bool) {
+			w.mu.Lock()
+			w.hidden[event.Default] = hidden
+			w.mu.Unlock()
+			time.Sleep(time.Second)
+		}
+		targets := func() int { return w.nodes["a"].checker.Counts().Targets }
+		hide(true)
+		w.await(time.Second, "let go", func() bool { return targets() == 0 })
+		late := make(chan struct{})
+		w.mu.Lock()
+		w.late = late
+		w.mu.Unlock()
+		hide(false) // it is read
+		hide(true)
+		w.mu.Lock()
+		w.late = nil
+		w.mu.Unlock()
+		hide(false)
+		close(late) // only now the first read ends
+		w.await(10*time.Second, "taken", func() bool { return targets() == 3 })
+		time.Sleep(time.Minute)
+		w.lead("") // the lease runs out, and everything is let go and taken again: nothing is forgotten
+		time.Sleep(2 * health.Lease)
+		w.lead("a")
+		w.await(20*time.Second, "taken", func() bool { return targets() == 3 })
+		w.set("i1", event.Critical)
+		w.await(3*time.Second, "critical", func() bool { return w.status("i1") == event.Critical })
+	})
+}
+
+// TestAliasesOfABusyService has much happen in a service of which there are many aliases, half of them its own instances.
+func TestAliasesOfABusyService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a")
+		const n = 100
+		alias := event.Check{ID: "c", Alias: &event.AliasTarget{Service: "db"}, Interval: event.Time(time.Hour)}
+		report := func(id int, s event.Status) {
+			w.MustSubmit(event.Default, commands.ReportStatus{Service: "db", ID: fmt.Sprint(id), Check: "ttl", Status: s})
+		}
+		for i := range n {
+			w.MustSubmit(event.Default, commands.RegisterInstance{Instance: event.Instance{
+				Service: "db", ID: fmt.Sprint(i), Address: "::1", Checks: []event.Check{{ID: "ttl", TTL: event.Time(24 * time.Hour)}},
+			}})
+			report(i, event.Passing)
+			w.register(fmt.Sprintf("i%d", i), alias)
+			w.MustSubmit(event.Default, commands.RegisterInstance{Instance: event.Instance{
+				Service: "db", ID: fmt.Sprintf("own%d", i), Address: "::1", Checks: []event.Check{{ID: "c", Alias: alias.Alias, Initial: event.Passing, Interval: alias.Interval}},
+			}})
+		}
+		passing := func() bool { return w.count(event.Passing) == n }
+		w.await(time.Minute, "passing", passing)
+		w.mu.Lock()
+		w.reads = 0
+		w.mu.Unlock()
+		for i := range n {
+			report(i, event.Warning)
+			time.Sleep(10 * time.Millisecond)
+			report(i, event.Passing)
+		}
+		report(7, event.Critical)
+		if took := w.await(time.Minute, "critical", func() bool { return w.count(event.Critical) == n }); took > 100*time.Millisecond {
+			t.Errorf("it took %s", took)
+		}
+		w.mu.Lock()
+		reads := w.reads
+		w.mu.Unlock()
+		if reads > 40 {
+			t.Errorf("the state was read %d times for what happened in a second", reads)
+		}
+		report(7, event.Passing)
+		time.Sleep(time.Minute) // aliases of their own service hold one another down, as they always did
+		own := func() (s event.Status) {
+			_ = w.View(t.Context(), event.Default, gateway.ReadOptions{}, func(v gateway.View) error {
+				c, _ := v.Health("db", "own3").Check("c")
+				s = c.Status
+				return nil
+			})
+			return s
+		}
+		if own() != event.Critical || w.count(event.Critical) != n {
+			t.Errorf("own3 is %s, %d aliases are critical", own(), w.count(event.Critical))
+		}
+		for i := range n { // but none holds itself down
+			if i != 3 {
+				w.MustSubmit(event.Default, commands.DeregisterInstance{Service: "db", ID: fmt.Sprintf("own%d", i)})
+			}
+		}
+		w.await(time.Second, "passing", func() bool { return own() == event.Passing && passing() })
+	})
+}

@@ -14,8 +14,7 @@ type ledger struct {
 	checker   *Checker
 	name      string
 	instances map[string]map[string]*instance // by service and id
-	// aliases are the targets that take their status from a service.
-	aliases map[string]map[*target]bool
+	aliases   map[string]*aliased             // by service
 }
 
 type instance struct {
@@ -130,13 +129,6 @@ func (l *ledger) apply(e *event.Event) {
 	}
 }
 
-// touched has those looked at anew that take their status from a service.
-func (l *ledger) touched(service string) {
-	for t := range l.aliases[service] {
-		l.checker.lookSoon(t)
-	}
-}
-
 // know takes the states of an instance's checks over.
 func (l *ledger) know(i *instance) {
 	for id, t := range i.targets {
@@ -203,10 +195,7 @@ func (l *ledger) ask(i *instance, check event.Check) {
 		c.askSoon()
 	}
 	if check.Alias != nil {
-		if l.aliases[check.Alias.Service] == nil {
-			l.aliases[check.Alias.Service] = map[*target]bool{}
-		}
-		l.aliases[check.Alias.Service][t] = true
+		l.join(t)
 	}
 	if c.assigned(t) {
 		c.take(t, time.Now())
@@ -241,13 +230,11 @@ func (l *ledger) forget(i *instance, t *target) {
 	c.release(t)
 	c.outputs.drop(t.key)
 	delete(i.targets, t.check.ID)
-	delete(c.targets, t.key)
-	if t.check.Alias == nil {
-		return
+	if c.targets[t.key] == t {
+		delete(c.targets, t.key)
 	}
-	service := t.check.Alias.Service
-	if delete(l.aliases[service], t); len(l.aliases[service]) == 0 {
-		delete(l.aliases, service)
+	if t.aliased != nil {
+		l.part(t)
 	}
 }
 

@@ -3,7 +3,6 @@ package health
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/rollcall/rollcall/commands"
@@ -25,7 +24,8 @@ type question struct {
 func (c *Checker) start(t *target) {
 	ctx, q := c.begin(t)
 	c.under[t.lane]++
-	c.looks.Go(func() { c.look(ctx, q) })
+	expected := time.AfterFunc(patience+2*t.took, func() { c.overdue(ctx, t) })
+	c.looks.Go(func() { c.look(ctx, q, expected) })
 }
 
 // begin marks a target as looked at, until c.end. c.mu is held.
@@ -62,14 +62,15 @@ func (c *Checker) askSoon() {
 	}
 }
 
-// look looks at a target once, and has a change of its status written.
-func (c *Checker) look(ctx context.Context, q question) {
+// look looks at a target once, and has a change of its status written. It stops a timer when the target has answered.
+func (c *Checker) look(ctx context.Context, q question, expected *time.Timer) {
 	var r probe.Result
 	if q.check.Alias != nil {
 		r = c.alias(ctx, q)
 	} else {
 		r = c.config.Prober.Look(ctx, q.check, q.instance, q.credentials)
 	}
+	expected.Stop() // what comes now is not the target's doing
 	t := q.target
 	report, judged := c.takeIn(ctx, q, r)
 	again := time.Time{}
@@ -105,6 +106,7 @@ func (c *Checker) takeIn(ctx context.Context, q question, r probe.Result) (repor
 	c.counts.Looks[r.Status]++
 	c.outputs.set(t.key, gateway.Observation{Status: r.Status, Output: r.Output, At: time.Now(), Server: c.config.Server})
 	t.looked, t.failing = q.began, r.Status == event.Critical
+	t.sort(time.Since(q.began))
 	if !t.failing {
 		t.held = time.Time{}
 	}
@@ -140,45 +142,4 @@ func (c *Checker) report(ctx context.Context, q question, r commands.ReportStatu
 	}
 	c.config.Logger.Debug("a check's status is not reported yet", "namespace", q.target.namespace, "service", r.Service, "id", r.ID, "check", r.Check, "error", err)
 	return false
-}
-
-// alias takes the status of what the check names: the worst of a service's instances that are not kept out of use, or of
-// one instance. Aliases of one another each take what the other one has: they never rise by themselves, nor swing.
-func (c *Checker) alias(ctx context.Context, q question) probe.Result {
-	r := probe.Result{Status: event.Critical}
-	target := *q.check.Alias
-	err := c.host.View(ctx, q.target.namespace, gateway.ReadOptions{Stale: true}, func(v gateway.View) error {
-		verdict := func(i event.Registration) event.Status {
-			node, _ := v.Node(i.Node)
-			return v.Health(i.Service, i.ID).Verdict(i, node.Maintenance).Status
-		}
-		if target.ID != "" {
-			i, ok := v.Instance(target.Service, target.ID)
-			if !ok {
-				r.Reason = "alias of an instance that is not registered"
-				return nil
-			}
-			status := verdict(i)
-			r.Status, r.Reason = min(status, event.Critical), "alias of an instance that is "+status.String()
-			return nil
-		}
-		used, worst := 0, event.Passing
-		for i := range v.Instances(target.Service) {
-			if status := verdict(i); status != event.Maintenance && (i.Service != q.target.service || i.ID != q.target.id) {
-				used++
-				worst = max(worst, status)
-			}
-		}
-		if used == 0 {
-			r.Reason = "alias of a service without instances in use"
-			return nil
-		}
-		r.Status, r.Reason = worst, fmt.Sprintf("alias of a service that is %s at worst", worst)
-		return nil
-	})
-	if err != nil {
-		r.Reason = "alias that cannot be read"
-	}
-	r.Output = r.Reason
-	return r
 }

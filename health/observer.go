@@ -238,7 +238,7 @@ func (c *Checker) testify(w *witness, since time.Time) (fails bool) {
 	if w.busy {
 		for {
 			c.mu.Lock()
-			running, failing := t.running, t.failing
+			running, failing := t.running, t.failing || t.next > laneNew // a look that was ended for taking long is over, too
 			c.mu.Unlock()
 			if !running || failing { // or it waits for this very survey
 				return failing

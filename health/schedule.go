@@ -2,6 +2,7 @@ package health
 
 import (
 	"container/heap"
+	"context"
 	"time"
 
 	"github.com/rollcall/rollcall/log/event"
@@ -18,19 +19,22 @@ type target struct {
 	phase    time.Duration
 	check    event.Check
 	instance *instance
+	aliased  *aliased         // what it takes its status from, where it is an alias
 	state    event.CheckState // as the ledger has it
 	gone     bool             // it is registered no longer
 	owned    bool             // this server looks at it
 	running  bool
-	again    bool // it is to be looked at anew when the look under way is over
-	lane     lane
+	again    bool   // it is to be looked at anew when the look under way is over
+	lane     lane   // of the look under way, or that it waits for
+	next     lane   // of the next look, as far as is known
 	stop     func() // ends the look under way
 
 	due   time.Time
 	index int // in the queue; -1 outside
 
-	failing  bool      // at the last look
-	looked   time.Time // when that began; zero where this server has not looked since it owns the target
+	failing  bool          // at the last look
+	looked   time.Time     // when that began; zero where this server has not looked since it owns the target
+	took     time.Duration // the last look that did not fail
 	streak   streak
 	held     time.Time      // since when this server takes what it sees for its own fault; zero where it does not
 	reported event.Revision // of the change that this server reported last
@@ -88,14 +92,72 @@ func (s *streak) add(is, result event.Status, c event.Check) event.Status {
 	return s.status
 }
 
-// lane is a share of the looks that may be under way: targets that did not answer wait for others of their kind only.
+// lane is a share of the looks that may be under way: targets that do not answer wait for others of their kind only. What
+// fails at once takes nothing from anybody; what hangs does, for up to the timeout that its registrant has chosen. So that
+// few of those, of one registrant, do not have everybody wait, a look that takes longer than could be expected goes on in the
+// lane of what hangs. Where that lane is full, the look is ended, says nothing, and is made anew when it has its turn there.
+//
+// The lanes stand in the order in which waiting looks are started.
 type lane int
 
 const (
-	laneFine lane = iota
-	laneFailing
+	laneFine    lane = iota // answered at the last look, or failed promptly: may take everything that others leave, a quarter at least
+	laneNew                 // nobody knows yet whether it answers: at most a quarter
+	laneLate                // was fine, and takes too long now: at most half, together with those that hang
+	laneHanging             // took long to fail the last time
 	lanes
 )
+
+const (
+	// promptly is within what time a failure costs little: a connection that is refused.
+	promptly = 100 * time.Millisecond
+	// patience is how long what nobody knows may take before it counts as what hangs. What is known to take long may do so.
+	patience = time.Second
+)
+
+// firstLane is where a target is looked at first that became this server's: what another server saw pass is likely to
+// answer. c.mu is held.
+func (t *target) firstLane() lane {
+	if t.aliased != nil || t.state.Kind == event.KindInstanceStatus && t.state.Status.Usable() {
+		return laneFine
+	}
+	return laneNew
+}
+
+// sort notes which lane a target belongs to, now that a look at it has taken so long. c.mu is held.
+func (t *target) sort(took time.Duration) {
+	switch {
+	case t.aliased != nil: // nothing hangs but this server
+	case !t.failing:
+		t.next, t.took = laneFine, took
+	case took <= promptly:
+		t.next = laneFine
+	default:
+		t.next = laneHanging
+	}
+}
+
+// overdue is called when a look, of which ctx is the life, takes longer than could be expected.
+func (c *Checker) overdue(ctx context.Context, t *target) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	to := laneLate
+	switch {
+	case ctx.Err() != nil, t.lane > laneNew, t.aliased != nil:
+		return // it is over, or where it belongs
+	case t.lane == laneNew:
+		to = laneHanging
+	}
+	if !c.slowRoom() {
+		t.next, t.again = to, true
+		t.stop()
+		return
+	}
+	c.under[t.lane]--
+	t.lane = to
+	c.under[t.lane]++
+	c.kick()
+}
 
 // queue is the targets by when they are due, the first one first; see container/heap.
 type queue []*target
@@ -187,7 +249,7 @@ func (c *Checker) startDue() time.Duration {
 		for len(c.waiting[l]) > 0 && c.room(lane(l)) {
 			t := c.waiting[l][0]
 			c.waiting[l] = c.waiting[l][1:]
-			if t.owned && !t.running && t.index < 0 { // else it has found another way
+			if t.owned && !t.running && t.index < 0 && t.lane == lane(l) { // else it has found another way
 				c.start(t)
 			}
 		}
@@ -198,10 +260,7 @@ func (c *Checker) startDue() time.Duration {
 			return wait
 		}
 		heap.Pop(&c.queue)
-		t.lane = laneFine
-		if t.failing {
-			t.lane = laneFailing
-		}
+		t.lane = t.next
 		if c.room(t.lane) {
 			c.start(t)
 		} else {
@@ -213,5 +272,22 @@ func (c *Checker) startDue() time.Duration {
 
 // room tells whether another look of a lane may be started.
 func (c *Checker) room(l lane) bool {
-	return c.under[laneFine]+c.under[laneFailing] < c.config.Looks && (l == laneFine || c.under[laneFailing] < max(c.config.Looks/2, 1))
+	all := 0
+	for _, n := range c.under {
+		all += n
+	}
+	switch {
+	case all >= c.config.Looks:
+		return false
+	case l == laneNew:
+		return c.under[laneNew] < max(c.config.Looks/4, 1)
+	case l > laneNew:
+		return c.slowRoom()
+	}
+	return true
+}
+
+// slowRoom tells whether there may be another look at what takes long.
+func (c *Checker) slowRoom() bool {
+	return c.under[laneLate]+c.under[laneHanging] < max(c.config.Looks/2, 1)
 }

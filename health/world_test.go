@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,6 +35,8 @@ type world struct {
 	cut    map[string]bool // reaches no other server
 	blind  map[string]bool // sees everything fail
 	lossy  bool            // questions and answers get lost, and take time
+	hidden map[string]bool // namespaces that are not there just now
+	late   chan struct{}   // who begins to read awaits it, where it is not nil
 
 	slow    time.Duration // a look takes up to so long
 	stuck   map[string]bool
@@ -43,6 +46,7 @@ type world struct {
 	looks   map[string]int          // by server
 	most    int                     // looks under way at the same time, at most
 	under   int
+	reads   int // of states
 }
 
 type seen struct {
@@ -67,7 +71,7 @@ func newWorld(t testing.TB, seed uint64, names ...string) *world {
 	w := &world{
 		Backend: gatewaytest.New("c"), t: t, random: rand.New(rand.NewPCG(seed, 0)), nodes: map[string]*node{},
 		cut: map[string]bool{}, blind: map[string]bool{}, stuck: map[string]bool{}, down: map[string]event.Status{},
-		looking: map[string]string{}, last: map[string]seen{}, looks: map[string]int{},
+		hidden: map[string]bool{}, looking: map[string]string{}, last: map[string]seen{}, looks: map[string]int{},
 	}
 	for _, name := range names {
 		w.start(name, health.Config{})
@@ -170,6 +174,25 @@ func (n *node) Coordinate(ctx context.Context, p health.Poll) (health.Grant, err
 		return health.Grant{}, errLost
 	}
 	return g, pause(ctx, w.delay(500*time.Millisecond))
+}
+
+// Namespaces implements health.Host.
+func (n *node) Namespaces() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.DeleteFunc(n.Backend.Namespaces(), func(name string) bool { return n.hidden[name] })
+}
+
+// View implements health.Host. A wait for it cannot be given up, as a read of a slow disk cannot.
+func (n *node) View(ctx context.Context, namespace string, o gateway.ReadOptions, fn func(gateway.View) error) error {
+	n.mu.Lock()
+	n.reads++
+	late := n.late
+	n.mu.Unlock()
+	if late != nil {
+		<-late
+	}
+	return n.Backend.View(context.WithoutCancel(ctx), namespace, o, fn)
 }
 
 // Submit implements health.Host.
