@@ -116,3 +116,13 @@ func TestDueLater(t *testing.T) {
 		t.Error("it does not lapse when its new time has passed")
 	}
 }
+
+// TestMadeAgainBeforeItWasEverOpened: the ledger of such a namespace knows by which placement it was opened, so that nobody
+// takes it for the one that was deleted.
+func TestMadeAgainBeforeItWasEverOpened(t *testing.T) {
+	l := newLedger(t, "blue")
+	l.decided(commands.Order{Command: commands.OpenNamespace{Namespace: "blue", Cluster: "c", Placed: 9, Again: true}})
+	if life := l.view(0).Life(); life.Placed != 9 || life.Phase != event.Open {
+		t.Errorf("its life is %+v", life)
+	}
+}

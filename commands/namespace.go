@@ -17,7 +17,7 @@ func decideOpenNamespace(s State, ledger string, c OpenNamespace) (Decision, *Re
 	}
 	d := one(event.NamespaceOpened{
 		Namespace: c.Namespace, Cluster: c.Cluster, Placed: c.Placed, Groups: c.Groups, Skipped: c.Skip,
-		From: c.From, FromRevision: c.FromRevision,
+		From: c.From, FromRevision: c.FromRevision, Again: c.Again,
 	}, Result{Created: true})
 	d.Skip = c.Skip
 	return d, nil

@@ -38,6 +38,8 @@ type NamespaceOpened struct {
 	FromRevision Revision `cbor:"7,keyasint,omitempty"`
 	// Closed is, where the ledger is opened again, the commit that had closed it.
 	Closed Revision `cbor:"8,keyasint,omitempty"`
+	// Again says that there was a namespace of that name before, though this is the first event of its ledger.
+	Again bool `cbor:"9,keyasint,omitempty"`
 }
 
 // Kind implements Body.

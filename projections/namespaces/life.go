@@ -21,7 +21,7 @@ func goneKey(namespace string) []byte { return []byte(gonePrefix + namespace) }
 func foldLife(w store.Writer, e event.Event) {
 	switch b := e.Body.(type) {
 	case event.NamespaceOpened:
-		if b.Closed == 0 && b.From == "" {
+		if b.Closed == 0 && b.From == "" && !b.Again {
 			return // as ledgers began when there was nothing else: no row says the same
 		}
 		l := event.Life{Placed: b.Placed, Since: e.Commit, Began: e.Commit, From: b.From, FromRevision: b.FromRevision}
