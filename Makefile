@@ -35,7 +35,7 @@ short: ## Run the tests without the long ones
 
 .PHONY: race
 race: ## Run the tests under the race detector; needs a C compiler
-	$(GO) test -race $(PKG)
+	$(GO) test -race -timeout 20m $(PKG)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for TIME, such as 10s, or 20000x for so many inputs
