@@ -121,6 +121,8 @@ func history(random *rand.Rand, entries int) []sm.Entry {
 			commands.OpenNamespace{Namespace: ledger, Cluster: "c", Groups: 3}, commands.ClaimTimekeeper{Server: "a"}, // which has epoch 2
 			commands.CreateSession{TTL: 5e9}, commands.CreateSession{TTL: 5e9, OnEnd: event.Delete}, // 3 and 4
 			commands.PutKey{Key: "app/0/", TTL: 5e9}, commands.PutKey{Key: "app/1/", TTL: 5e9}, // at 5 and 6
+			// Chance may close both ledgers before anything can be trimmed.
+			commands.PutKey{Key: "app/3/0"}, commands.PutKey{Key: "app/3/0", Value: []byte("again")}, commands.TrimHistory{To: 8},
 		}
 		for _, c := range opening {
 			add(machine.Command{Ledger: ledger, Time: clock, Body: commands.Encode(c)})
