@@ -178,6 +178,21 @@ func TestPages(t *testing.T) {
 	if seen != 11 {
 		t.Errorf("got %d events, want 11", seen)
 	}
+	keys, after := 0, ""
+	for pages := 0; pages == 0 || after != ""; pages++ {
+		r := door.Do(t.Context(), gateway.Call{Namespace: "default", Operation: "kv.list", Body: fmt.Appendf(nil, `{"after":%q,"pretty":true}`, after)})
+		var page struct {
+			Entries []json.RawMessage
+			Next    string
+		}
+		if err := json.Unmarshal(r.Body, &page); err != nil || r.Status != http.StatusOK || len(page.Entries) == 0 || pages > 10 {
+			t.Fatalf("got status %d, %d bytes, %d entries, %v", r.Status, len(r.Body), len(page.Entries), err)
+		}
+		keys, after = keys+len(page.Entries), page.Next
+	}
+	if keys != 10 {
+		t.Errorf("got %d keys, want 10", keys)
+	}
 	r := door.Do(t.Context(), gateway.Call{Namespace: "default", Operation: "txn", Body: []byte(`{"then":[{"get":{"prefix":""}}]}`)})
 	if r.Problem == nil || r.Problem.Code != gateway.CodeOutcomeUnknown || len(r.Body) > 1000 {
 		t.Errorf("what was carried out and cannot be told: got %d, %.300s", r.Status, r.Body)
