@@ -19,6 +19,7 @@ import (
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/dns"
 	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/gateway/live"
 	"github.com/rollcall/rollcall/gateway/notify"
 	"github.com/rollcall/rollcall/health"
 	"github.com/rollcall/rollcall/log"
@@ -52,6 +53,7 @@ type Server struct {
 	version   atomic.Uint32 // of the cluster's decisions, for which commands are written
 	ready     atomic.Bool   // everything listens and every view has caught up once
 
+	live      *live.Hub       // the live streams over HTTP
 	following context.Context // ends with the server: whatever follows a ledger ends then
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -92,6 +94,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	}
 	s.version.Store(commands.VersionFirst)
 	s.metrics, s.compares = newMetrics(s), newComparer(s)
+	s.live = live.New(s)
 	s.following, s.stop = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -23,7 +23,7 @@ func (s *Server) handler() http.Handler {
 	door := api.New(api.Config{
 		Backend: s, Logger: s.config.Logger, RequestTimeout: time.Duration(s.config.RequestTimeout),
 		Bookmark: time.Duration(s.config.BookmarkEvery), Version: s.config.Version, Observe: s.metrics.request,
-		Streams: s.following,
+		Streams: s.following, Live: s.live,
 	})
 	// The door routes by itself, on the path as it was sent: the mux would clean it, and keys may hold "//" or "..".
 	gate := s.quarantineGate(door)

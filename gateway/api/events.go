@@ -191,6 +191,8 @@ type stream struct {
 	control *http.ResponseController
 	cluster string
 	buf     []byte
+	// patience is how long the reader may take nothing; zero is for ever.
+	patience time.Duration
 }
 
 // startStream sends the head of an answer that may last longer than any deadline.
@@ -222,13 +224,33 @@ func (s *stream) flushOver(n int) error {
 	return s.flush()
 }
 
+// writeBytes is how much a reader has to take before it is given patience again.
+const writeBytes = 16 << 10
+
 // flush sends what was held back.
 func (s *stream) flush() error {
-	if len(s.buf) > 0 {
-		if _, err := s.call.w.Write(s.buf); err != nil {
+	for rest := s.buf; len(rest) > 0; {
+		n := len(rest)
+		if s.patience > 0 {
+			n = min(n, writeBytes)
+			s.wait()
+		}
+		if _, err := s.call.w.Write(rest[:n]); err != nil {
 			return err
 		}
-		s.buf = s.buf[:0]
+		rest = rest[n:]
+	}
+	s.buf = s.buf[:0]
+	if cap(s.buf) > 2*flushBytes { // one large event is not to stay in memory
+		s.buf = nil
 	}
 	return s.control.Flush()
+}
+
+// wait bounds the next write. When the server stops, whoever is last to set the deadline sets the short one.
+func (s *stream) wait() {
+	_ = s.control.SetWriteDeadline(time.Now().Add(s.patience))
+	if s.call.api.Streams.Err() != nil {
+		_ = s.control.SetWriteDeadline(time.Now().Add(drainTimeout))
+	}
 }
