@@ -92,9 +92,9 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		config: c, lock: lock, placement: newPlacement(), names: names.New(),
 		failed: make(chan error, 1), admitted: map[string]*admission{}, lives: make(chan struct{}, 1), chores: newChores(),
 	}
+	s.live = live.New(s)
 	s.version.Store(commands.VersionFirst)
 	s.metrics, s.compares = newMetrics(s), newComparer(s)
-	s.live = live.New(s)
 	s.following, s.stop = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())

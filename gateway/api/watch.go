@@ -48,15 +48,16 @@ func (c *call) watch(filter event.Filter) error {
 	w := watcher{stream: out, source: source, first: first}
 	err = w.run(ctx, c.api.Bookmark)
 	ended, over := errors.AsType[live.EndedError](err)
+	stalled := errors.Is(err, os.ErrDeadlineExceeded) && c.api.Streams.Err() == nil
 	switch {
+	case stalled: // net/http has ended the request's context by now, as if the reader had left
+		c.api.Live.NoteStall()
+		c.broken("a stream of events, whose reader takes nothing", err)
 	case ctx.Err() != nil, errors.Is(err, gateway.ErrClosed):
 	case over:
 		if err := w.end(ended); err != nil {
 			c.broken("a stream of events", err)
 		}
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.api.Live.NoteStall()
-		c.broken("a stream of events, whose reader takes nothing", err)
 	default:
 		c.broken("a stream of events", err)
 	}

@@ -154,7 +154,8 @@ func (s *Stream) take() (events []*Event, joined bool, err error) {
 	if n := len(s.queue); n > 0 {
 		s.given, s.queue = s.queue, s.given
 		s.busy, s.bytes = s.bytes, 0
-		s.position, s.sent = s.given[n-1].Revision, s.given[0].Revision-1
+		// The rest of the last commit is not for this reader, or it would be there: the feed gives whole ones.
+		s.position, s.sent = s.given[n-1].Commit, s.given[0].Revision-1
 		return s.given, s.joined, nil
 	}
 	if s.joined {
