@@ -21,7 +21,7 @@ func eventsOperation() operation {
 		id: "events", method: http.MethodGet, path: "/v1/{namespace}/events", group: "events", stream: true,
 		summary: "Replay the ledger, or follow it live",
 		about: "Newline-delimited CloudEvents 1.0, from `from` (default: the first event) up to `to` (default: the last one as of the request, which `Rollcall-Revision` names). An answer that breaks off is not whole; go on behind the last event that came.\n\n" +
-			"With `Accept: text/event-stream`, from `from` (default: from now on) and then live. `id:` is the revision, `data:` the CloudEvent. A `bookmark` event says up to which revision everything has been sent, once when the stream has caught up and then every few seconds, whether or not the subject let anything through. `Last-Event-ID` resumes behind that revision and wins over `from`.",
+			"With `Accept: text/event-stream`, from `from` (default: from now on) and then live. `id:` is the revision, `data:` the CloudEvent. A `bookmark` event says up to which revision everything has been sent, once when the stream has caught up and then every few seconds, whether or not the subject let anything through. An `end` event with a problem says that the namespace is gone. `Last-Event-ID` resumes behind that revision and wins over `from`.",
 		query: []parameter{
 			{name: "from", kind: text, description: "The first revision; 0 and 1 are the beginning. A replay cannot begin in the future; a stream waits for it"},
 			{name: "to", kind: text, description: "The last revision; it must exist. Not for streams"},
