@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
@@ -141,6 +142,33 @@ func TestWatchReaderThatTakesLittle(t *testing.T) {
 			t.Fatalf("cut off after %d bytes and %s: %v", total, time.Since(start), err)
 		}
 		total += n
+	}
+}
+
+// Whatever stands in a key, its subject as a filter gives its events, and no others.
+func TestWatchAwkwardKeys(t *testing.T) {
+	b := gatewaytest.New("test")
+	base := serve(t, b) + "/v1/default/events?subject="
+	keys := []string{
+		".", "a.b", "*", ">", "a/*/>", "%", "%25", "a//b", "/a", "a b", " ", "\t\r\n", "\x01\x7f", "ü/日本/🙂", "\u2028", strings.Repeat("*", 1000), "a/+&=?#",
+	}
+	for _, key := range keys {
+		r := open(t, base+url.QueryEscape(event.KeySubject(key)))
+		r.must()
+		last := b.MustSubmit(event.Default, commands.PutKey{Key: "beside"}, commands.PutKey{Key: key}, commands.PutKey{Key: key + "/below"})
+		var e gateway.CloudEvent
+		f := r.mustEvent()
+		if err := json.Unmarshal([]byte(f.data), &e); err != nil {
+			t.Fatal(err)
+		}
+		got, err := event.ParseKeySubject(e.Subject)
+		if err != nil || got != key || e.Revision != strconv.FormatUint(uint64(last-1), 10) {
+			t.Errorf("key %q: got %q (%v) at %s, want revision %d", key, got, err, e.Revision, last-1)
+		}
+		if f := r.must(); f.event != "bookmark" {
+			t.Errorf("key %q: got %+v too", key, f)
+		}
+		r.cancel()
 	}
 }
 

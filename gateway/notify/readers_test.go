@@ -341,6 +341,9 @@ func TestGuestsWithStrangeConsumers(t *testing.T) {
 
 // A reader that takes nothing is cut off by what waits for it, which is bounded; it is counted, and so is how far consumers are.
 func TestSlowReadersAreCounted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the NATS server gives a reader ten seconds")
+	}
 	l := newLedgers(t)
 	s := startServer(t, l)
 	mute := dialMute(t, s)
