@@ -139,6 +139,11 @@ func (w *watcher) take(f frame, yield func(Event) bool) error {
 		}
 		return nil
 	}
+	if f.event == "end" { // the namespace is gone, and the data is the problem that says so
+		p := &Problem{Status: http.StatusNotFound, Code: ErrUnknownNamespace}
+		_ = json.Unmarshal(f.data, p) // whatever it says, it is the end
+		return p
+	}
 	e, err := parseEvent(f.data)
 	if err != nil {
 		return err

@@ -181,6 +181,9 @@ func TestWatchEnds(t *testing.T) {
 		{"out of order", stream(frame(9) + frame(8)), func(err error) bool { return errors.As(err, &order) && order.After == 9 }},
 		{"before the start", stream(frame(6)), func(err error) bool { return errors.As(err, &order) && order.After == 6 }},
 		{"no event", stream("data: {\n\n"), func(err error) bool { return strings.Contains(err.Error(), "read event") }},
+		{"the namespace ended", stream("event: end\nid: 4\ndata: {\"status\":404,\"code\":\"unknown-namespace\",\"detail\":\"ended at revision 4\"}\n\n"), func(err error) bool {
+			return errors.Is(err, client.ErrUnknownNamespace) && strings.Contains(err.Error(), "ended at revision 4")
+		}},
 		{"no stream", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") }, func(err error) bool { return strings.Contains(err.Error(), "not with a stream") }},
 		{"a line without end", stream("data: " + strings.Repeat("x", 9<<20)), func(err error) bool { return strings.Contains(err.Error(), "longer than") }},
 		{"refused", func(w http.ResponseWriter, _ *http.Request) {

@@ -176,6 +176,9 @@ type Follower interface {
 	Next(ctx context.Context) ([]event.Event, error)
 	// TryNext is Next without the wait: it gives nothing when the follower has read everything there is.
 	TryNext() ([]event.Event, error)
+	// Fork is another follower of the same ledger, from a revision on. As with this one, the namespace may have ended since:
+	// what is up to its end can be read.
+	Fork(from event.Revision) Follower
 	// Close releases what the follower holds.
 	Close()
 }

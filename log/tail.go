@@ -160,6 +160,13 @@ func (f *Follower) TryNext() ([]event.Event, error) {
 	return events, err
 }
 
+// Fork is another follower of the same ledger, from a revision on.
+func (f *Follower) Fork(from event.Revision) *Follower {
+	other := *f
+	other.next = max(from, 1)
+	return &other
+}
+
 // Position is the revision that comes next.
 func (f *Follower) Position() event.Revision { return f.next }
 

@@ -315,6 +315,11 @@ func (f *follower) behindEnd() ([]event.Event, error) {
 	return f.untilEnd(events), nil
 }
 
+// Fork implements gateway.Follower.
+func (f *follower) Fork(from event.Revision) gateway.Follower {
+	return &follower{Follower: f.Follower.Fork(from), server: f.server, group: f.group, namespace: f.namespace}
+}
+
 // Close implements gateway.Follower; a log's follower holds nothing.
 func (*follower) Close() {}
 

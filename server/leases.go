@@ -75,6 +75,9 @@ func (f unbroken) Next(ctx context.Context) ([]event.Event, error) {
 	return events, outside(err)
 }
 
+// Fork implements gateway.Follower.
+func (f unbroken) Fork(from event.Revision) gateway.Follower { return unbroken{f.Follower.Fork(from)} }
+
 // Close implements gateway.Follower; a log's follower holds nothing.
 func (unbroken) Close() {}
 

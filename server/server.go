@@ -20,6 +20,7 @@ import (
 	"github.com/rollcall/rollcall/dns"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/gateway/api"
+	"github.com/rollcall/rollcall/gateway/live"
 	"github.com/rollcall/rollcall/gateway/notify"
 	"github.com/rollcall/rollcall/health"
 	"github.com/rollcall/rollcall/log"
@@ -54,6 +55,7 @@ type Server struct {
 	version   atomic.Uint32 // of the cluster's decisions, for which commands are written
 	ready     atomic.Bool   // everything listens and every view has caught up once
 
+	live      *live.Hub       // the live streams over HTTP
 	following context.Context // ends with the server: whatever follows a ledger ends then
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -92,12 +94,13 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		config: c, lock: lock, placement: newPlacement(), names: names.New(),
 		failed: make(chan error, 1), admitted: map[string]*admission{}, lives: make(chan struct{}, 1), chores: newChores(),
 	}
+	s.live = live.New(s)
 	s.version.Store(commands.VersionFirst)
 	s.metrics, s.compares = newMetrics(s), newComparer(s)
 	s.following, s.stop = context.WithCancel(context.Background())
 	s.door = api.New(api.Config{
 		Backend: s, Logger: c.Logger, RequestTimeout: time.Duration(c.RequestTimeout), Bookmark: time.Duration(c.BookmarkEvery),
-		Version: c.Version, Observe: s.metrics.request, ObserveCall: s.metrics.call, Streams: s.following,
+		Version: c.Version, Observe: s.metrics.request, ObserveCall: s.metrics.call, Streams: s.following, Live: s.live,
 	})
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())

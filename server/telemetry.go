@@ -115,6 +115,16 @@ var (
 	descRefused  = prometheus.NewDesc("rollcall_nats_requests_refused_total", "Requests over NATS that were refused because too many were under way.", nil, nil)
 	descNowhere  = prometheus.NewDesc("rollcall_nats_requests_unanswerable_total", "Requests over NATS that were not carried out because their answer had no inbox to go to.", nil, nil)
 	descLost     = prometheus.NewDesc("rollcall_nats_requests_lost_total", "Requests over NATS that were dropped because too many waited to be looked at.", nil, nil)
+	descSlow     = prometheus.NewDesc("rollcall_nats_slow_clients_total", "NATS clients that were cut off because they did not read.", nil, nil)
+	descPending  = prometheus.NewDesc("rollcall_nats_pending_bytes", "Bytes that wait for the slowest NATS connection.", nil, nil)
+	descReaders  = prometheus.NewDesc("rollcall_nats_consumers", "JetStream consumers of the namespace's stream.", []string{"namespace"}, nil)
+	descUnread   = prometheus.NewDesc("rollcall_nats_consumer_lag_events", "Events that the slowest of the consumers that were looked at (256) has before it.", []string{"namespace"}, nil)
+	descStreams  = prometheus.NewDesc("rollcall_stream_readers", "Live streams over HTTP.", []string{"namespace"}, nil)
+	descBehind   = prometheus.NewDesc("rollcall_stream_readers_behind", "Live streams over HTTP that have fallen behind the others and read from the ledger.", []string{"namespace"}, nil)
+	descSlowest  = prometheus.NewDesc("rollcall_stream_lag_revisions", "Revisions that the slowest live stream over HTTP is behind the ledger.", []string{"namespace"}, nil)
+	descQueued   = prometheus.NewDesc("rollcall_stream_queued_bytes", "Bytes that wait for readers of live streams over HTTP.", nil, nil)
+	descOverflow = prometheus.NewDesc("rollcall_stream_overflows_total", "Times that a live stream over HTTP fell behind the others because its reader was too slow.", nil, nil)
+	descStalled  = prometheus.NewDesc("rollcall_stream_stalled_total", "Readers of live streams over HTTP that were cut off because they took nothing.", nil, nil)
 	descQueries  = prometheus.NewDesc("rollcall_dns_queries_total", "DNS messages received.", []string{"transport"}, nil)
 	descReplies  = prometheus.NewDesc("rollcall_dns_replies_total", "DNS replies by response code.", []string{"rcode"}, nil)
 	descDropped  = prometheus.NewDesc("rollcall_dns_dropped_total", "DNS messages that got no reply.", nil, nil)
@@ -136,6 +146,8 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 		descCompared, descDiffers, descApart, descLeads, descElected,
 		descKeys, descBytes, descFloor, descTrimmed,
 		descChecks, descLooks, descHeld, descSuspect, descRefused, descNowhere, descLost,
+		descSlow, descPending, descReaders, descUnread,
+		descStreams, descBehind, descSlowest, descQueued, descOverflow, descStalled,
 	} {
 		to <- d
 	}
@@ -185,16 +197,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	gauge(descHeld, float64(checks.Held))
 	gauge(descSuspect, flag(checks.Suspect))
 	gauge(descApart, flag(s.quarantined.Load() != nil))
-	nats := s.notify.Stats()
-	gauge(descClients, float64(nats.Clients))
-	counter(descRefused, nats.Refused)
-	counter(descNowhere, nats.Unanswerable)
-	counter(descLost, nats.Lost)
-	for _, n := range nats.Namespaces {
-		counter(descPushed, n.Events, n.Namespace)
-		gauge(descLag, float64(n.Lag), n.Namespace)
-		counter(descResyncs, n.Resyncs, n.Namespace)
-	}
+	s.collectReaders(gauge, counter)
 	dns := s.dns.Stats()
 	counter(descQueries, dns.UDPQueries, "udp")
 	counter(descQueries, dns.TCPQueries, "tcp")
@@ -203,4 +206,31 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	counter(descDropped, dns.Dropped)
 	counter(descCut, dns.Truncated)
+}
+
+// collectReaders shows who reads events as they come, and how far behind the slowest is.
+func (s *Server) collectReaders(gauge func(*prometheus.Desc, float64, ...string), counter func(*prometheus.Desc, uint64, ...string)) {
+	nats := s.notify.Stats()
+	gauge(descClients, float64(nats.Clients))
+	counter(descRefused, nats.Refused)
+	counter(descNowhere, nats.Unanswerable)
+	counter(descLost, nats.Lost)
+	counter(descSlow, nats.SlowClients)
+	gauge(descPending, float64(nats.PendingBytes))
+	for _, n := range nats.Namespaces {
+		counter(descPushed, n.Events, n.Namespace)
+		gauge(descLag, float64(n.Lag), n.Namespace)
+		counter(descResyncs, n.Resyncs, n.Namespace)
+		gauge(descReaders, float64(n.Consumers), n.Namespace)
+		gauge(descUnread, float64(n.Pending), n.Namespace)
+	}
+	streams := s.live.Stats()
+	for namespace, n := range streams.Namespaces {
+		gauge(descStreams, float64(n.Streams), namespace)
+		gauge(descBehind, float64(n.Behind), namespace)
+		gauge(descSlowest, float64(n.Lag), namespace)
+	}
+	gauge(descQueued, float64(streams.QueuedBytes))
+	counter(descOverflow, streams.Overflows)
+	counter(descStalled, streams.Stalled)
 }

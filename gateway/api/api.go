@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/gateway/live"
 )
 
 // Config says what a door opens to. Only Backend is needed.
@@ -34,6 +35,11 @@ type Config struct {
 	Now func() time.Time
 	// Version stands in the document.
 	Version string
+	// StreamPatience is how long the reader of a live stream may take nothing of what it is sent before it is cut off; 1 min by
+	// default. One that takes little at a time is only late.
+	StreamPatience time.Duration
+	// Live has the live streams; one of the door's own by default.
+	Live *live.Hub
 	// Streams ends the live streams when it is done, so that a server can stop: http.Server.Shutdown would wait for
 	// them. Their readers resume elsewhere. By default they end with their own connections only.
 	Streams context.Context
@@ -70,6 +76,12 @@ func New(c Config) *Door {
 	}
 	if c.Bookmark <= 0 {
 		c.Bookmark = 5 * time.Second
+	}
+	if c.StreamPatience <= 0 {
+		c.StreamPatience = time.Minute
+	}
+	if c.Live == nil {
+		c.Live = live.New(c.Backend)
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -5,13 +5,17 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/gateway/api"
 	"github.com/rollcall/rollcall/gateway/gatewaytest"
+	"github.com/rollcall/rollcall/log/event"
 )
 
 // sink is an answer that nobody reads.
@@ -124,4 +128,52 @@ func runCall(b *testing.B, door *api.Door, c gateway.Call) {
 			b.Fatalf("got %d: %s", r.Status, r.Body)
 		}
 	}
+}
+
+// BenchmarkQuietStreams is a write that none of many live streams wants; BenchmarkStreams one that a hundred want.
+func BenchmarkQuietStreams(b *testing.B) {
+	for _, n := range []int{1_000, 10_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) { benchmarkStreams(b, n, 0) })
+	}
+}
+
+func BenchmarkStreams(b *testing.B) { benchmarkStreams(b, 1_000, 100) }
+
+func benchmarkStreams(b *testing.B, streams, wanting int) {
+	backend := gatewaytest.New("test")
+	got := make(chan struct{}, streams)
+	all := make([]*flood, streams)
+	stop := startFloods(b, api.New(api.Config{Backend: backend}), all, got, func(i int) (string, string) {
+		if i < wanting {
+			return "http://test/v1/default/events?from=2&subject=kv.busy", ""
+		}
+		return "http://test/v1/default/events?from=2&subject=kv.quiet." + strconv.Itoa(i), ""
+	})
+	defer stop()
+	seen, err := backend.Follow(event.Default, 2)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer seen.Close()
+	b.ReportAllocs()
+	before := processTime()
+	for b.Loop() {
+		backend.MustSubmit(event.Default, commands.PutKey{Key: "busy", Value: []byte("v")})
+		for range wanting {
+			<-got
+		}
+		if _, err := seen.Next(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64((processTime()-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+}
+
+func processTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err) // it has no way to fail
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -21,7 +21,7 @@ func eventsOperation() operation {
 		id: "events", method: http.MethodGet, path: "/v1/{namespace}/events", group: "events", stream: true,
 		summary: "Replay the ledger, or follow it live",
 		about: "Newline-delimited CloudEvents 1.0, from `from` (default: the first event) up to `to` (default: the last one as of the request, which `Rollcall-Revision` names). An answer that breaks off is not whole; go on behind the last event that came.\n\n" +
-			"With `Accept: text/event-stream`, from `from` (default: from now on) and then live. `id:` is the revision, `data:` the CloudEvent. A `bookmark` event says up to which revision everything has been sent, once when the stream has caught up and then every few seconds, whether or not the subject let anything through. `Last-Event-ID` resumes behind that revision and wins over `from`.",
+			"With `Accept: text/event-stream`, from `from` (default: from now on) and then live. `id:` is the revision, `data:` the CloudEvent. A `bookmark` event says up to which revision everything has been sent, once when the stream has caught up and then every few seconds, whether or not the subject let anything through. An `end` event with a problem says that the namespace is gone. `Last-Event-ID` resumes behind that revision and wins over `from`.",
 		query: []parameter{
 			{name: "from", kind: text, description: "The first revision; 0 and 1 are the beginning. A replay cannot begin in the future; a stream waits for it"},
 			{name: "to", kind: text, description: "The last revision; it must exist. Not for streams"},
@@ -193,6 +193,8 @@ type stream struct {
 	control *http.ResponseController
 	cluster string
 	buf     []byte
+	// patience is how long the reader may take nothing; zero is for ever.
+	patience time.Duration
 }
 
 // startStream sends the head of an answer that may last longer than any deadline.
@@ -224,13 +226,33 @@ func (s *stream) flushOver(n int) error {
 	return s.flush()
 }
 
+// writeBytes is how much a reader has to take before it is given patience again.
+const writeBytes = 16 << 10
+
 // flush sends what was held back.
 func (s *stream) flush() error {
-	if len(s.buf) > 0 {
-		if _, err := s.call.w.Write(s.buf); err != nil {
+	for rest := s.buf; len(rest) > 0; {
+		n := len(rest)
+		if s.patience > 0 {
+			n = min(n, writeBytes)
+			s.wait()
+		}
+		if _, err := s.call.w.Write(rest[:n]); err != nil {
 			return err
 		}
-		s.buf = s.buf[:0]
+		rest = rest[n:]
+	}
+	s.buf = s.buf[:0]
+	if cap(s.buf) > 2*flushBytes { // one large event is not to stay in memory
+		s.buf = nil
 	}
 	return s.control.Flush()
+}
+
+// wait bounds the next write. When the server stops, whoever is last to set the deadline sets the short one.
+func (s *stream) wait() {
+	_ = s.control.SetWriteDeadline(time.Now().Add(s.patience))
+	if s.call.api.Streams.Err() != nil {
+		_ = s.control.SetWriteDeadline(time.Now().Add(drainTimeout))
+	}
 }

@@ -2,20 +2,23 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
 	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/gateway/live"
 	"github.com/rollcall/rollcall/log/event"
 )
 
 // drainTimeout is how long a write to a reader that does not read may last once the server is stopping.
 const drainTimeout = time.Second
 
-// watch sends events as they come, as server-sent events (WHATWG HTML, section 9.2). A slow reader holds up nobody: the
-// follower goes back to what is kept when it has fallen behind.
+// watch sends events as they come, as server-sent events (WHATWG HTML, section 9.2). A slow reader holds up nobody: its
+// stream reads from the ledger what it has fallen behind.
 func (c *call) watch(filter event.Filter) error {
 	for _, name := range []string{"to", "limit"} {
 		if c.query[name] != nil {
@@ -26,23 +29,36 @@ func (c *call) watch(filter event.Filter) error {
 	if err != nil {
 		return err
 	}
-	f, err := c.api.Backend.Follow(c.namespace, first)
+	source, err := c.api.Live.Open(c.namespace, first, head, filter)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer source.Close()
 	out := c.startStream("text/event-stream")
 	if c.r.Method == http.MethodHead {
 		return nil
 	}
+	out.patience = c.api.StreamPatience
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	defer context.AfterFunc(c.api.Streams, func() {
 		_ = out.control.SetWriteDeadline(time.Now().Add(drainTimeout))
 		cancel()
 	})()
-	w := watcher{stream: out, filter: filter, first: first, position: min(first-1, head)}
-	if err := w.run(ctx, f, c.api.Bookmark); ctx.Err() == nil && !errors.Is(err, gateway.ErrClosed) {
+	w := watcher{stream: out, source: source, first: first}
+	err = w.run(ctx, c.api.Bookmark)
+	ended, over := errors.AsType[live.EndedError](err)
+	stalled := errors.Is(err, os.ErrDeadlineExceeded) && c.api.Streams.Err() == nil
+	switch {
+	case stalled: // net/http has ended the request's context by now, as if the reader had left
+		c.api.Live.NoteStall()
+		c.broken("a stream of events, whose reader takes nothing", err)
+	case ctx.Err() != nil, errors.Is(err, gateway.ErrClosed):
+	case over:
+		if err := w.end(ended); err != nil {
+			c.broken("a stream of events", err)
+		}
+	default:
 		c.broken("a stream of events", err)
 	}
 	return nil
@@ -93,91 +109,87 @@ func (c *call) watchFrom() (first, head event.Revision, err error) {
 // watcher is one live stream.
 type watcher struct {
 	*stream
-	filter event.Filter
+	source *live.Stream
 	first  event.Revision // what the reader asked to begin with
-	// position is the revision up to which everything has been looked at.
-	position event.Revision
 }
 
 // run sends until the context ends or something breaks, and tells which.
-func (w *watcher) run(ctx context.Context, f gateway.Follower, every time.Duration) error {
-	for {
-		if err := w.catchUp(ctx, f); err != nil {
+func (w *watcher) run(ctx context.Context, every time.Duration) error {
+	due := time.NewTimer(0) // the first bookmark says that the stream has caught up
+	defer due.Stop()
+	<-due.C
+	for marked := false; ; {
+		if err := w.catchUp(ctx); err != nil {
 			return err
 		}
-		w.bookmark()
+		if !marked {
+			w.bookmark()
+			due.Reset(every)
+			marked = true
+		}
 		if err := w.flush(); err != nil {
 			return err
 		}
-		if err := w.live(ctx, f, time.Now().Add(every)); err != nil {
-			return err
+		select {
+		case <-w.source.Ready():
+		case <-due.C:
+			marked = false
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
 
 // catchUp sends all that there is.
-func (w *watcher) catchUp(ctx context.Context, f gateway.Follower) error {
+func (w *watcher) catchUp(ctx context.Context) error {
 	for ctx.Err() == nil {
-		events, err := f.TryNext()
-		if err != nil || len(events) == 0 {
+		events, caught, err := w.source.TryNext()
+		if err != nil || caught {
 			return err
 		}
-		if err := w.send(events); err != nil {
-			return err
+		for _, e := range events {
+			if err := w.send(e); err != nil {
+				return err
+			}
 		}
 	}
 	return ctx.Err()
 }
 
-// live sends what comes until a bookmark is due.
-func (w *watcher) live(ctx context.Context, f gateway.Follower, due time.Time) error {
-	until, cancel := context.WithDeadline(ctx, due)
-	defer cancel()
-	for until.Err() == nil {
-		events, err := f.Next(until)
-		switch {
-		case err != nil && until.Err() != nil && ctx.Err() == nil:
-			return nil // a bookmark is due
-		case err != nil:
-			return err
-		}
-		if err := w.send(events); err != nil {
-			return err
-		}
-		if err := w.flush(); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
+func (w *watcher) send(e *live.Event) error {
+	w.buf = append(w.buf, "id: "...)
+	w.buf = strconv.AppendUint(w.buf, uint64(e.Revision), 10)
+	w.buf = append(w.buf, "\ndata: "...)
+	w.buf = append(w.source.Append(w.buf, e), "\n\n"...)
+	return w.flushOver(flushBytes)
 }
 
-func (w *watcher) send(events []event.Event) error {
-	for _, e := range events {
-		w.position = e.Revision
-		if !w.filter.Match(e.Body.Subject()) {
-			continue
-		}
-		w.buf = append(w.buf, "id: "...)
-		w.buf = strconv.AppendUint(w.buf, uint64(e.Revision), 10)
-		w.buf = append(w.buf, "\ndata: "...)
-		if err := w.line(e); err != nil {
-			return err
-		}
-		w.buf = append(w.buf, '\n')
+// end says that nothing will come any more, and why, so that it is not taken for a connection that broke. Who comes back is
+// refused, or, where there is a namespace of that name again, gets what happens in that one: the id is of the old one's end.
+func (w *watcher) end(e live.EndedError) error {
+	w.buf = append(w.buf, "event: end\nid: "...)
+	w.buf = strconv.AppendUint(w.buf, uint64(e.At), 10)
+	p := gateway.ProblemOf(e)
+	p.Detail = e.Error()
+	data, err := json.Marshal(p)
+	if err != nil {
+		return err
 	}
-	return nil
+	w.buf = append(append(append(w.buf, "\ndata: "...), data...), "\n\n"...)
+	return w.flush()
 }
 
 // bookmark says how far the stream is. It has an id only once the reader's own beginning is reached: who resumed from
 // an id before that would get events that it did not ask for.
 func (w *watcher) bookmark() {
+	position := w.source.Position()
 	w.buf = append(w.buf, "event: bookmark\n"...)
-	if w.position+1 >= w.first {
+	if position+1 >= w.first {
 		w.buf = append(w.buf, "id: "...)
-		w.buf = strconv.AppendUint(w.buf, uint64(w.position), 10)
+		w.buf = strconv.AppendUint(w.buf, uint64(position), 10)
 		w.buf = append(w.buf, '\n')
 	}
 	w.buf = append(w.buf, `data: {"revision":`...)
-	w.buf = strconv.AppendUint(w.buf, uint64(w.position), 10)
+	w.buf = strconv.AppendUint(w.buf, uint64(position), 10)
 	w.buf = append(w.buf, "}\n\n"...)
 }

@@ -408,6 +408,10 @@ func (f failing) Follow(namespace string, from event.Revision) (gateway.Follower
 	return &failingFollower{Follower: inner}, err
 }
 
+func (f *failingFollower) Fork(from event.Revision) gateway.Follower {
+	return &failingFollower{Follower: f.Follower.Fork(from)}
+}
+
 type failingFollower struct {
 	gateway.Follower
 	calls int

@@ -58,6 +58,11 @@ func (f *follower) TryNext() ([]event.Event, error) {
 	return events, err
 }
 
+// Fork implements gateway.Follower.
+func (f *follower) Fork(from event.Revision) gateway.Follower {
+	return &follower{backend: f.backend, ledger: f.ledger, next: max(from, 1), namespace: f.namespace}
+}
+
 // Close implements gateway.Follower.
 func (f *follower) Close() { f.closed = true }
 

@@ -216,6 +216,15 @@ func (b *broker) clients() int {
 	return max(0, guests.NumLocalConnections()-int(b.own.Load()))
 }
 
+// pending is how many bytes wait for the slowest connection of a client.
+func (b *broker) pending() int {
+	all, err := b.server.Connz(&server.ConnzOptions{Sort: server.ByPending, Username: true, Account: guestsAccount, Limit: 1})
+	if err != nil || len(all.Conns) == 0 {
+		return 0
+	}
+	return all.Conns[0].Pending
+}
+
 func (b *broker) close() {
 	b.server.Shutdown()
 	b.server.WaitForShutdown()

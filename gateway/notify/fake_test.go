@@ -230,6 +230,13 @@ func (f *tail) read() ([]event.Event, <-chan struct{}, error) {
 	return events, l.changed, nil
 }
 
+func (f *tail) Fork(from event.Revision) gateway.Follower {
+	f.ledgers.mu.Lock()
+	defer f.ledgers.mu.Unlock()
+	f.ledgers.open++
+	return &tail{ledgers: f.ledgers, namespace: f.namespace, next: from}
+}
+
 func (f *tail) Close() {
 	f.ledgers.mu.Lock()
 	defer f.ledgers.mu.Unlock()

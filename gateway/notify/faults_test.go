@@ -241,14 +241,13 @@ func TestConfirmations(t *testing.T) {
 	}
 }
 
-func TestSlowClient(t *testing.T) {
-	l := newLedgers(t)
-	s := startServer(t, l)
+// dialMute subscribes to everything and reads nothing from then on.
+func dialMute(t *testing.T, s *Server) net.Conn {
+	t.Helper()
 	slow, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer slow.Close()
 	if _, err := slow.Write([]byte("CONNECT {}\r\nSUB rollcall.> 1\r\nPING\r\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -261,6 +260,13 @@ func TestSlowClient(t *testing.T) {
 			break
 		}
 	}
+	return slow
+}
+
+func TestSlowClient(t *testing.T) {
+	l := newLedgers(t)
+	s := startServer(t, l)
+	defer dialMute(t, s).Close()
 	live := subscribe(t, guest(t, s), "rollcall.default.>")
 	known := len(l.all(event.Default))
 	value := []byte(strings.Repeat("x", 256<<10))

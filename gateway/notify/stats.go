@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/rollcall/rollcall/log/event"
@@ -18,6 +19,10 @@ type Stats struct {
 	// Refused counts the requests that were refused because too many were under way, Unanswerable those that were not
 	// carried out because their answer had nowhere to go, and Lost those that the NATS library dropped.
 	Refused, Unanswerable, Lost uint64
+	// SlowClients counts those that were cut off because they did not read.
+	SlowClients uint64
+	// PendingBytes is what waits for the slowest connection.
+	PendingBytes int
 	// Namespaces are sorted by name.
 	Namespaces []NamespaceStats
 }
@@ -32,25 +37,74 @@ type NamespaceStats struct {
 	// Events counts what was published since the start, Resyncs how often the feed had to be taken up again.
 	Events  uint64
 	Resyncs uint64
+	// Consumers is how many the stream has, Pending how many events the slowest has before it, of at most 256 that were looked at.
+	Consumers int
+	Pending   uint64
 }
+
+// A look at the streams costs little, whatever clients have made: so many streams with consumers are looked at, one page
+// of consumers of each (server.JSApiListLimit, 256), for so long.
+const (
+	streamsLookedAt = 64
+	lookTime        = time.Second
+)
 
 // Stats looks at the server.
 func (s *Server) Stats() Stats {
-	stats := Stats{Clients: s.broker.clients()}
+	stats := Stats{
+		Clients: s.broker.clients(), SlowClients: uint64(max(0, s.broker.server.NumSlowConsumers())), PendingBytes: s.broker.pending(),
+	}
 	if d := s.door; d != nil {
 		stats.Refused, stats.Unanswerable, stats.Lost = d.refused.Load(), d.unanswerable.Load(), d.lost()
 	}
+	consumers, pending := s.readers()
 	for _, f := range s.list() {
 		reached := f.reached.Load()
 		n := NamespaceStats{
 			Namespace: f.namespace, Revision: event.Revision(reached), Events: f.events.Load(), Resyncs: f.resyncs.Load(),
 		}
+		n.Consumers, n.Pending = consumers[Stream(f.namespace)], pending[Stream(f.namespace)]
 		if head, err := s.config.Backend.Head(f.namespace); err == nil && uint64(head) > reached {
 			n.Lag = uint64(head) - reached
 		}
 		stats.Namespaces = append(stats.Namespaces, n)
 	}
 	return stats
+}
+
+// readers tells how many consumers each stream has, and how many events the slowest has before it.
+func (s *Server) readers() (consumers map[string]int, pending map[string]uint64) {
+	consumers, pending = map[string]int{}, map[string]uint64{}
+	account, err := s.broker.server.JszAccount(&server.JSzOptions{Account: ledgerAccount, Streams: true})
+	if err != nil {
+		s.log.Debug("cannot look at the streams", "error", err)
+		return consumers, pending
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+	defer cancel()
+	looked := 0
+	for _, stream := range account.Streams {
+		if stream.State.Consumers == 0 {
+			continue
+		}
+		consumers[stream.Name] = stream.State.Consumers
+		if looked++; looked > streamsLookedAt {
+			continue
+		}
+		m, err := s.feed.RequestWithContext(ctx, "$JS.API.CONSUMER.LIST."+stream.Name, nil)
+		var list server.JSApiConsumerListResponse
+		if err == nil {
+			err = json.Unmarshal(m.Data, &list)
+		}
+		if err != nil {
+			s.log.Debug("cannot look at the consumers of a stream", "stream", stream.Name, "error", err)
+			continue
+		}
+		for _, c := range list.Consumers {
+			pending[stream.Name] = max(pending[stream.Name], c.NumPending)
+		}
+	}
+	return consumers, pending
 }
 
 // bookmarks announces how far each namespace is. A subscriber that gets a bookmark has been sent every event up to

@@ -155,6 +155,9 @@ func ParseFilter(text string) (Filter, error) {
 	return f, nil
 }
 
+// Segments gives the filter's parts, "*" where any will do, and whether it ends in ">". They are not to be changed.
+func (f Filter) Segments() (segments []string, rest bool) { return f.segments, f.rest }
+
 // Match tells whether a subject passes the filter.
 func (f Filter) Match(subject string) bool {
 	for _, want := range f.segments {
