@@ -70,33 +70,28 @@ type Written struct {
 // Put gives a key a value. A condition that does not hold is ErrConditionFailed, and the Problem has the revision
 // that the key is at.
 func (c *Client) Put(ctx context.Context, key string, value []byte, options ...WriteOption) (Written, error) {
-	r := c.keyRequest(http.MethodPut, key, options)
-	if r.body = value; value == nil {
-		r.body = []byte{} // an empty value, not a request without a body
-	}
+	r := c.newRequest("kv.put", "key", key).with(options)
+	r.setValue(value)
 	return c.written(ctx, r, "put key", key)
 }
 
 // Delete removes a key. A key that is not there is ErrNotFound.
 func (c *Client) Delete(ctx context.Context, key string, options ...WriteOption) (Written, error) {
-	return c.written(ctx, c.keyRequest(http.MethodDelete, key, options), "delete key", key)
+	return c.written(ctx, c.newRequest("kv.delete", "key", key).with(options), "delete key", key)
 }
 
 // DeletePrefix removes every key that starts with a prefix, in one commit; the empty prefix means every key. No such
 // key is ErrNotFound.
 func (c *Client) DeletePrefix(ctx context.Context, prefix string, options ...WriteOption) (Written, error) {
-	r := newRequest(http.MethodDelete, c.path("kv"))
-	for _, o := range options {
-		o(r)
-	}
-	r.query.Set("prefix", prefix)
+	r := c.newRequest("kv.delete-prefix").with(options)
+	r.ask("prefix", prefix)
 	return c.written(ctx, r, "delete prefix", prefix)
 }
 
 // Get reads a key. A key that is not there is ErrNotFound.
 func (c *Client) Get(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
-	r := newRequest(http.MethodGet, c.path("kv", Escape(key))).options(options)
-	r.header.Set("Accept", "application/json")
+	r := c.newRequest("kv.get", "key", key).options(options)
+	r.set("Accept", "application/json")
 	var w wireEntry
 	if _, err := c.read(ctx, r, &w); err != nil {
 		return Entry{}, fmt.Errorf("get key %q: %w", key, err)
@@ -156,16 +151,16 @@ func (c *Client) Keys(ctx context.Context, prefix, separator string, options ...
 }
 
 func (c *Client) listPage(ctx context.Context, v any, prefix, after, separator string, limit int, options []ReadOption) error {
-	r := newRequest(http.MethodGet, c.path("kv")).options(options)
-	r.query.Set("prefix", prefix)
+	r := c.newRequest("kv.list").options(options)
+	r.ask("prefix", prefix)
 	if after != "" {
-		r.query.Set("after", after)
+		r.ask("after", after)
 	}
 	if separator != "" {
-		r.query.Set("separator", separator)
+		r.ask("separator", separator)
 	}
 	if limit > 0 {
-		r.query.Set("limit", strconv.Itoa(limit))
+		r.ask("limit", strconv.Itoa(limit))
 	}
 	if _, err := c.read(ctx, r, v); err != nil {
 		return fmt.Errorf("list prefix %q: %w", prefix, err)
@@ -204,14 +199,6 @@ func paged[T any](options []ReadOption, fetch func(after string, options []ReadO
 	}
 }
 
-func (c *Client) keyRequest(method, key string, options []WriteOption) *request {
-	r := newRequest(method, c.path("kv", Escape(key)))
-	for _, o := range options {
-		o(r)
-	}
-	return r
-}
-
 func (c *Client) written(ctx context.Context, r *request, what, name string) (Written, error) {
 	a, err := c.do(ctx, r)
 	if err != nil {
@@ -227,5 +214,5 @@ func (c *Client) read(ctx context.Context, r *request, v any) (revision uint64, 
 	if err != nil {
 		return 0, err
 	}
-	return headRevision(a.header), a.decode(v)
+	return a.revision, a.decode(v)
 }

@@ -85,20 +85,29 @@ const problemBytesMax = 64 << 10
 
 // newProblem reads a refusal. Something between here and the server may answer with a page of its own: that becomes a
 // problem without a code.
-func newProblem(r *http.Response, server string, body []byte) *Problem {
+func newProblem(status int, h http.Header, server string, body []byte) *Problem {
 	p := &Problem{}
-	if mediaType(r.Header) != "application/problem+json" || json.Unmarshal(body, p) != nil {
+	if mediaType(h) != "application/problem+json" || json.Unmarshal(body, p) != nil {
 		p = &Problem{}
-		if location := r.Header.Get("Location"); location != "" {
+		if location := h.Get("Location"); location != "" {
 			p.Detail = fmt.Sprintf("something between here and the server redirects to %q: give the server's own address", location)
 		}
 	}
-	p.Status, p.Server = r.StatusCode, server
-	p.Revision = etagRevision(r.Header)
-	if seconds, err := strconv.ParseUint(r.Header.Get("Retry-After"), 10, 31); err == nil {
+	p.Status, p.Server = status, server
+	p.Revision = etagRevision(h)
+	if seconds, err := strconv.ParseUint(h.Get("Retry-After"), 10, 31); err == nil {
 		p.RetryAfter = time.Duration(seconds) * time.Second
 	}
 	return p
+}
+
+// etagRevision is the revision in an ETag; zero when there is none.
+func etagRevision(h http.Header) uint64 {
+	n, err := strconv.ParseUint(strings.Trim(h.Get("ETag"), `"`), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // UnreachableError says that no server could be reached: nothing was sent.
