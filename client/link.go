@@ -343,7 +343,11 @@ func readMessage(r *request, s *server, m *nats.Msg) (answer, error) {
 		revision = 0 // it does not say
 	}
 	if status < 300 {
-		return answer{status: status, revision: revision, contentType: first("Content-Type"), body: m.Data}, nil
+		contentType := first("Content-Type")
+		if contentType == "" {
+			contentType = "application/json" // only what is none says so
+		}
+		return answer{status: status, revision: revision, contentType: contentType, body: m.Data}, nil
 	}
 	h := http.Header{"Content-Type": {"application/problem+json"}}
 	h.Set("ETag", first("ETag"))

@@ -192,10 +192,12 @@ type Query struct {
 // lives for its whole TTL again. What was registered under the same id before is replaced, except credentials that are nil.
 func (c *Client) Register(ctx context.Context, i Instance, options ...WriteOption) (Written, error) {
 	r := c.newRequest("instances.put", "service", i.Service, "id", i.ID).with(options)
+	what := i.Service + "/" + i.ID
+	i.Service, i.ID = "", "" // the path says so
 	if err := r.json(i); err != nil {
 		return Written{}, err
 	}
-	return c.written(ctx, r, "register instance", i.Service+"/"+i.ID)
+	return c.written(ctx, r, "register instance", what)
 }
 
 // Deregister says that an instance is gone. One that is not there is ErrNotFound.
