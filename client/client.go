@@ -58,6 +58,7 @@ type Client struct {
 	idle      time.Duration
 	retryFor  time.Duration
 	attempt   time.Duration // how long an answer may take over NATS
+	room      room          // of a watch over NATS
 }
 
 // server is one of the servers. It is reached over HTTP, or through its link.
@@ -91,7 +92,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{
 		namespace: o.Namespace, reason: o.Reason, http: o.HTTPClient, idle: o.StreamIdle,
-		retryFor: min(o.RetryFor, retryForMax), attempt: attemptTime, all: new(pool), web: new(pool),
+		retryFor: min(o.RetryFor, retryForMax), attempt: attemptTime, room: tapRoom, all: new(pool), web: new(pool),
 	}
 	if c.http == nil {
 		c.http, c.ownHTTP = newHTTPClient(), true

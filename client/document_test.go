@@ -7,7 +7,9 @@ import (
 	"github.com/rollcall/rollcall/client"
 )
 
-func TestDocumentsAtTheDoor(t *testing.T) { overDoors(t, client.Options{Reason: "trying"}, testDocumentsAtTheDoor) }
+func TestDocumentsAtTheDoor(t *testing.T) {
+	overDoors(t, client.Options{Reason: "trying"}, testDocumentsAtTheDoor)
+}
 
 func testDocumentsAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()

@@ -71,7 +71,9 @@ func must[T any](v T, err error) func(*testing.T) T {
 	}
 }
 
-func TestKeysAtTheDoor(t *testing.T) { overDoors(t, client.Options{Reason: "trying"}, testKeysAtTheDoor) }
+func TestKeysAtTheDoor(t *testing.T) {
+	overDoors(t, client.Options{Reason: "trying"}, testKeysAtTheDoor)
+}
 
 func testKeysAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()

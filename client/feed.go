@@ -11,13 +11,15 @@ import (
 )
 
 const (
-	// tapEventsMax and tapBytesMax bound what waits for one watch whose reader is slow. What is behind them is let go, and
-	// read again from the ledger.
-	tapEventsMax = 4096
-	tapBytesMax  = 8 << 20
 	// feedsMax is below what a server allows a connection (4096 subscriptions).
 	feedsMax = 4000
 )
+
+// room bounds what waits for one watch whose reader is slow. What is behind it is let go, and read again from the ledger.
+type room struct{ events, bytes int }
+
+// tapRoom is the room that a watch has.
+var tapRoom = room{events: 4096, bytes: 8 << 20}
 
 // feeds hand out what arrives for the watches of one connection, in the order in which it arrived: a bookmark says
 // something about the events that came before it, so all of them go through one queue. Watches of the same subject share
@@ -62,7 +64,7 @@ func (f *feeds) init(c *conn) {
 
 // join gives a tap into which arrives what the connection brings from now on: a request that is sent after this is
 // answered from a state that lacks nothing of what arrived before.
-func (f *feeds) join(namespace, filter string) (*tap, error) {
+func (f *feeds) join(namespace, filter string, room room) (*tap, error) {
 	f.feedMu.Lock()
 	defer f.feedMu.Unlock()
 	if f.over != nil {
@@ -81,7 +83,7 @@ func (f *feeds) join(namespace, filter string) (*tap, error) {
 			return nil, err
 		}
 	}
-	t := &tap{feeds: f, feed: one, wake: make(chan struct{}, 1)}
+	t := &tap{feeds: f, feed: one, room: room, wake: make(chan struct{}, 1)}
 	one.taps[t] = struct{}{}
 	return t, nil
 }
@@ -243,6 +245,7 @@ type arrival struct {
 type tap struct {
 	feeds *feeds
 	feed  *feed
+	room  room
 	wake  chan struct{} // has room for one
 
 	mu    sync.Mutex
@@ -265,7 +268,7 @@ func (t *tap) put(a arrival) {
 		if a.event != nil {
 			t.bytes += len(a.event.Raw)
 		}
-		if len(t.queue) > tapEventsMax || t.bytes > tapBytesMax {
+		if len(t.queue) > t.room.events || t.bytes > t.room.bytes {
 			t.drop()
 		}
 	}
@@ -293,13 +296,13 @@ func (t *tap) drop() {
 	t.queue, t.bytes, t.lost = t.queue[:0], 0, true
 }
 
-// take gives what has arrived, with room for the next; lost says that something was let go behind that, and err that
+// take gives what has arrived, and keeps what comes next in spare; lost says that something was let go behind that, and err that
 // nothing will come behind it.
-func (t *tap) take(room []arrival) (arrived []arrival, lost bool, err error) {
-	clear(room)
+func (t *tap) take(spare []arrival) (arrived []arrival, lost bool, err error) {
+	clear(spare)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	arrived, t.queue, t.bytes = t.queue, room[:0], 0
+	arrived, t.queue, t.bytes = t.queue, spare[:0], 0
 	if len(arrived) > 0 {
 		return arrived, false, nil
 	}

@@ -31,7 +31,9 @@ var everyCheck = []client.Check{
 }
 
 // What is registered comes back as it was, so that it can be changed and registered again; only credentials do not.
-func TestRegistrationsComeBack(t *testing.T) { overDoors(t, client.Options{}, testRegistrationsComeBack) }
+func TestRegistrationsComeBack(t *testing.T) {
+	overDoors(t, client.Options{}, testRegistrationsComeBack)
+}
 
 func testRegistrationsComeBack(t *testing.T, c *client.Client) {
 	ctx, one := t.Context(), uint16(1)
@@ -92,7 +94,9 @@ func TestCheckStatesAreRead(t *testing.T) {
 	}
 }
 
-func TestHealthAtTheDoor(t *testing.T) { overDoors(t, client.Options{Reason: "trying"}, testHealthAtTheDoor) }
+func TestHealthAtTheDoor(t *testing.T) {
+	overDoors(t, client.Options{Reason: "trying"}, testHealthAtTheDoor)
+}
 
 func testHealthAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
@@ -143,7 +147,9 @@ func testHealthAtTheDoor(t *testing.T, c *client.Client) {
 	}
 }
 
-func TestServiceSettingsAndQueriesAtTheDoor(t *testing.T) { overDoors(t, client.Options{}, testServiceSettingsAndQueriesAtTheDoor) }
+func TestServiceSettingsAndQueriesAtTheDoor(t *testing.T) {
+	overDoors(t, client.Options{}, testServiceSettingsAndQueriesAtTheDoor)
+}
 
 func testServiceSettingsAndQueriesAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()

@@ -59,7 +59,7 @@ func (c *Client) History(ctx context.Context, subject string, options ...ReadOpt
 			}
 			r := c.newRequest("history").options(options)
 			r.ask("subject", subject)
-			if _, err := c.read(ctx, r, &page); err != nil {
+			if err := c.readPage(ctx, r, &page, 0); err != nil {
 				yield(Event{}, fmt.Errorf("history of %q: %w", subject, err))
 				return
 			}

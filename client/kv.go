@@ -2,12 +2,14 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -129,8 +131,12 @@ func (c *Client) ListPage(ctx context.Context, prefix, after string, limit int, 
 // List yields the entries whose keys start with a prefix, in key order, all of them as of one revision. An error ends
 // the list.
 func (c *Client) List(ctx context.Context, prefix string, options ...ReadOption) iter.Seq2[Entry, error] {
+	limit := listMax
 	return paged(options, func(after string, options []ReadOption) ([]Entry, uint64, string, error) {
-		p, err := c.ListPage(ctx, prefix, after, listMax, options...)
+		p, err := c.ListPage(ctx, prefix, after, limit, options...)
+		if n := len(p.Entries); n > 0 && p.Next != "" {
+			limit = min(limit, n) // where fewer fitted, the next ones will hardly be smaller
+		}
 		return p.Entries, p.Revision, p.Next, err
 	})
 }
@@ -159,10 +165,7 @@ func (c *Client) listPage(ctx context.Context, v any, prefix, after, separator s
 	if separator != "" {
 		r.ask("separator", separator)
 	}
-	if limit > 0 {
-		r.ask("limit", strconv.Itoa(limit))
-	}
-	if _, err := c.read(ctx, r, v); err != nil {
+	if err := c.readPage(ctx, r, v, limit); err != nil {
 		return fmt.Errorf("list prefix %q: %w", prefix, err)
 	}
 	return nil
@@ -205,6 +208,10 @@ func (c *Client) written(ctx context.Context, r *request, what, name string) (Wr
 		return Written{}, fmt.Errorf("%s %q: %w", what, name, err)
 	}
 	w := Written{Created: a.status == http.StatusCreated}
+	if revision, ok := onlyRevision(a.body); ok {
+		w.Revision = revision
+		return w, nil
+	}
 	return w, a.decode(&w)
 }
 
@@ -216,3 +223,29 @@ func (c *Client) read(ctx context.Context, r *request, v any) (revision uint64, 
 	}
 	return a.revision, a.decode(v)
 }
+
+// pageDefault is more than a page that is not asked to be smaller needs to have to be too large for a message.
+const pageDefault = 1024
+
+// readPage reads a page of at most limit things, where zero leaves that to the server. One that is too large for a
+// message is asked for again with fewer things in it.
+func (c *Client) readPage(ctx context.Context, r *request, v any, limit int) error {
+	for {
+		if limit > 0 {
+			r.ask("limit", strconv.Itoa(limit))
+		}
+		r.pages = limit != 1
+		_, err := c.read(ctx, r, v)
+		p, ok := errors.AsType[*Problem](err)
+		if !ok || p.Code != ErrTooLarge || !r.pages || !overNATS(p) {
+			return err
+		}
+		if limit == 0 {
+			limit = pageDefault
+		}
+		limit = max(1, limit/4)
+	}
+}
+
+// overNATS tells whether a refusal came over NATS.
+func overNATS(p *Problem) bool { return strings.HasPrefix(p.Server, "nats:") }

@@ -124,11 +124,11 @@ func (e *UnreachableError) Error() string {
 // Unwrap gives the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// uncertainError is the end of a call one of whose earlier attempts had no answer.
+// uncertainError is the end of a call one of whose attempts had no answer.
 type uncertainError struct{ err error }
 
 func (e *uncertainError) Error() string {
-	return fmt.Sprintf("%v; an earlier attempt at the same change had no answer, so it may yet take effect (%s)", e.err, ErrOutcomeUnknown)
+	return fmt.Sprintf("%v; there was an attempt at this change whose answer did not come, so it may take effect, or have done so (%s)", e.err, ErrOutcomeUnknown)
 }
 
 func (e *uncertainError) Unwrap() error { return e.err }

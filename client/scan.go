@@ -256,3 +256,16 @@ func internSource(text []byte) string {
 	lastSource.Store(&s)
 	return s
 }
+
+// onlyRevision reads the answer to most changes, {"revision":N}; any other is somebody else's to read.
+func onlyRevision(body []byte) (revision uint64, ok bool) {
+	rest, ok := bytes.CutPrefix(body, []byte(`{"revision":`))
+	if !ok {
+		return 0, false
+	}
+	number, ok := bytes.CutSuffix(bytes.TrimRight(rest, "\n"), []byte("}"))
+	if !ok {
+		return 0, false
+	}
+	return scanNumber(number)
+}

@@ -139,7 +139,7 @@ func (c *Client) Sessions(ctx context.Context, options ...ReadOption) iter.Seq2[
 		if after != "" {
 			r.ask("after", after)
 		}
-		if _, err := c.read(ctx, r, &page); err != nil {
+		if err := c.readPage(ctx, r, &page, 0); err != nil {
 			return nil, 0, "", fmt.Errorf("list sessions: %w", err)
 		}
 		return page.Sessions, page.Revision, page.Next, nil

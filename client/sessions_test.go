@@ -53,7 +53,9 @@ func testLeasesAtTheDoor(t *testing.T, c *client.Client) {
 	}
 }
 
-func TestSessionsAtTheDoor(t *testing.T) { overDoors(t, client.Options{Reason: "trying"}, testSessionsAtTheDoor) }
+func TestSessionsAtTheDoor(t *testing.T) {
+	overDoors(t, client.Options{Reason: "trying"}, testSessionsAtTheDoor)
+}
 
 func testSessionsAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()

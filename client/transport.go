@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	random "crypto/rand"
 	"encoding/json"
@@ -132,7 +133,7 @@ func needsHTTP(r *request, err error) bool {
 		return true
 	}
 	p, ok := errors.AsType[*Problem](err)
-	return ok && p.Code == ErrTooLarge && !r.pages && strings.HasPrefix(p.Server, "nats:")
+	return ok && p.Code == ErrTooLarge && !r.pages && overNATS(p)
 }
 
 func (c *Client) serverNames() []string {
@@ -167,6 +168,9 @@ func isUncertain(r *request, err error) bool {
 		return false
 	case errors.As(err, &broken):
 		return true
+	case errors.As(err, &p) && p.Code == ErrTooLarge && r.name == "txn" && overNATS(p):
+		// It may be the answer that was too large, of what has been done.
+		return bytes.Contains(r.body, []byte(`"get"`))
 	case errors.As(err, &p):
 		// A 503 of Rollcall itself says that nothing was written. What has no code is somebody else's.
 		return p.Code == ErrOutcomeUnknown || p.Code == "" && p.Status >= http.StatusInternalServerError

@@ -55,7 +55,7 @@ func (w *watcher) overNATS(ctx context.Context, to *server) (stream, error) {
 		return nil, &UnreachableError{Servers: w.client.serverNames(), Err: err}
 	}
 	f := &flow{w: w, to: to, conn: conn}
-	if f.tap, err = conn.join(subjectSegment(w.client.namespace), filter); err != nil {
+	if f.tap, err = conn.join(subjectSegment(w.client.namespace), filter, w.client.room); err != nil {
 		return nil, err
 	}
 	if err := f.start(ctx); err != nil {
