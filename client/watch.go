@@ -12,8 +12,9 @@ import (
 )
 
 // Watch yields the events of a subject from a revision on, or from now where from is zero, and goes on as they happen.
-// The subject is the part behind "rollcall.{namespace}." and takes NATS wildcards; empty is everything. From now means:
-// what was acknowledged to anybody before the call is not in it, and everything that was acknowledged later is.
+// The subject is the part behind "rollcall.{namespace}." and takes NATS wildcards; empty is everything. Now is a moment
+// between the call and the first bookmark: what was acknowledged to anybody before the call is not in it, and all that is
+// behind that moment is.
 //
 // There is no gap and no repeat, over as many connections as it takes: when one breaks or falls silent, Watch goes on
 // behind what it has seen, on the next server, over NATS or HTTP as its address says. It ends when the context does, with
