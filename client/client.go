@@ -1,10 +1,16 @@
-// Package client talks to Rollcall over HTTP.
+// Package client talks to Rollcall, over NATS or HTTP.
 //
-// It uses the standard library alone and imports nothing of the server: what it knows is the contract of /v1, not how
-// the server keeps it. It caches nothing; every answer is the server's.
+// The address of a server says which: nats://HOST:PORT or http://HOST:PORT, and a list may hold both. Every call does the
+// same over either and fails in the same way. Over NATS all calls of a client share one connection to a server, however
+// many are under way, and watches of the same subject one subscription; that is the fast way. HTTP alone has Snapshot,
+// answers above 4 MiB, and names that are not UTF-8: where a list has an http:// server, too, it is asked for these.
 //
-//	c, err := client.New(client.Options{Servers: []string{"http://127.0.0.1:7600"}})
+// The package imports nothing of the server: what it knows is the contract, not how the server keeps it. It caches
+// nothing; every answer is the server's.
+//
+//	c, err := client.New(client.Options{Servers: []string{"nats://127.0.0.1:4222", "http://127.0.0.1:7600"}})
 //	...
+//	defer c.Close()
 //	_, err = c.Put(ctx, "app/greeting", []byte("hello"), client.IfAbsent())
 //	if errors.Is(err, client.ErrConditionFailed) { ... }
 package client
@@ -25,14 +31,14 @@ const DefaultServer = "http://127.0.0.1:7600"
 
 // Options say which servers to talk to and for which namespace. The zero value is a server on this machine.
 type Options struct {
-	// Servers are the base URLs of the cluster's servers, in the order of preference. When one cannot be reached, does
+	// Servers are the addresses of the cluster's servers, nats://HOST:PORT or http://HOST:PORT, in the order of preference. When one cannot be reached, does
 	// not answer or cannot help now, the next one is tried, and kept while it answers. Empty means DefaultServer.
 	Servers []string
 	// Namespace is what the calls are about; empty means "default".
 	Namespace string
 	// Reason is kept on every change that is made through the client, like a commit message.
 	Reason string
-	// HTTPClient carries the requests. Nil means one of the package's own, without a time limit on answers: the
+	// HTTPClient carries the requests over HTTP. Nil means one of the package's own, without a time limit on answers: the
 	// context of a call is its limit. One that is given here should neither limit the time, which would cut
 	// streams, nor follow redirects.
 	HTTPClient *http.Client
