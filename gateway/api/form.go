@@ -24,7 +24,8 @@ type form struct {
 // field is where a field of a message belongs.
 type field struct {
 	place place
-	index int // in the path's names, or the operation's query parameters
+	index int    // in the path's names, or the operation's query parameters
+	bit   uint64 // its own
 }
 
 type place uint8
@@ -64,7 +65,7 @@ func newForm(op *operation) *form {
 	f := &form{op: op, path: newRoute(op.path).names, fields: map[string]field{}}
 	add := func(name string, place place, index int) {
 		if _, ok := f.fields[name]; !ok {
-			f.fields[name] = field{place, index}
+			f.fields[name] = field{place, index, 1 << len(f.names)} // no operation has 64
 			f.names = append(f.names, name)
 		}
 	}
@@ -98,7 +99,7 @@ type reader struct {
 	walker
 	call  *call
 	form  *form
-	given map[string]bool
+	given uint64 // the fields that were there, a bit for each
 	// rest is the object without what was taken out of it, with every byte where it was, so that what a handler says
 	// about a place is right; nil while nothing was taken out.
 	rest  []byte
@@ -109,7 +110,7 @@ type reader struct {
 
 // read has the call find in a message what it would find in an HTTP request.
 func (c *call) read(f *form, data []byte) error {
-	r := reader{walker: walker{data: data, wrong: gateway.CodeInvalidParameter}, call: c, form: f, given: map[string]bool{}}
+	r := reader{walker: walker{data: data, wrong: gateway.CodeInvalidParameter}, call: c, form: f}
 	if len(bytes.TrimSpace(data)) > 0 {
 		if err := r.check(); err != nil {
 			return err
@@ -145,10 +146,10 @@ func (r *reader) object() error {
 		switch {
 		case !ok:
 			return r.problemAt(start, gateway.CodeUnknownField, "field %.80q is not known here%s", name, meant(name, r.form.names))
-		case r.given[name]:
+		case r.given&field.bit != 0:
 			return r.problemAt(start, gateway.CodeInvalidJSON, "field %.80q is given twice", name)
 		}
-		r.given[name] = true
+		r.given |= field.bit
 		r.next()
 		r.pos++ // the colon
 		r.path = append(r.path, "."+name)
@@ -159,6 +160,9 @@ func (r *reader) object() error {
 	r.path = r.path[:0]
 	return nil
 }
+
+// has tells whether a field was there.
+func (r *reader) has(name string) bool { return r.given&r.form.fields[name].bit != 0 }
 
 // blank is an object of which nothing is left but its braces and its lines.
 func blank(data []byte) []byte {
@@ -333,7 +337,7 @@ func (r *reader) finish() error {
 		if name == "namespace" {
 			continue
 		}
-		if !r.given[name] {
+		if !r.has(name) {
 			return gateway.NewProblem(gateway.CodeMissingParameter, "%q is missing: the request names what it is about", name)
 		}
 		if c.params[i] == "" && !strings.HasSuffix(f.op.path, "{"+name+"...}") {
@@ -363,7 +367,7 @@ func (r *reader) finishValue() error {
 	if _, ok := r.form.fields["value"]; !ok {
 		return nil
 	}
-	given, encoded := r.given["value"], r.given["value_base64"]
+	given, encoded := r.has("value"), r.has("value_base64")
 	switch {
 	case given && encoded:
 		return gateway.NewProblem(gateway.CodeConflicting, "\"value\" and \"value_base64\": a value is given in one of them")

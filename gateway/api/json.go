@@ -232,11 +232,12 @@ func (w *walker) text(first byte, wanted string) (string, error) {
 	if first != '"' {
 		return "", w.unwanted(w.pos, wanted)
 	}
-	start := w.pos
+	start, plain := w.pos, true
 	for w.pos++; w.data[w.pos] != '"'; w.pos++ {
 		if w.data[w.pos] != '\\' {
 			continue
 		}
+		plain = false
 		w.pos++
 		if w.data[w.pos] != 'u' {
 			continue
@@ -248,6 +249,9 @@ func (w *walker) text(first byte, wanted string) (string, error) {
 		return "", w.problemAt(w.pos-1, gateway.CodeInvalidJSON, "half of a surrogate pair, which stands for nothing")
 	}
 	w.pos++
+	if plain { // it is UTF-8 without control characters, and stands for itself
+		return string(w.data[start+1 : w.pos-1]), nil
+	}
 	var s string
 	err := json.Unmarshal(w.data[start:w.pos], &s)
 	return s, err

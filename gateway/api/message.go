@@ -58,23 +58,38 @@ func (a *api) do(ctx context.Context, m gateway.Call) gateway.Reply {
 	start := time.Now()
 	defer func() { a.ObserveCall(c.operation, c.status, time.Since(start)) }()
 	c.perform(m)
-	if size := c.message.size; size > 0 {
-		c.refuse(gateway.NewProblem(commands.CodeTooLarge,
-			"the answer has %d bytes, and a message holds %d: ask for less at a time, or over HTTP", size, gateway.ReplyBytesMax))
+	if c.message.size > 0 {
+		c.refuse(c.unsaid())
 	}
 	return c.reply()
+}
+
+// unsaid is told in place of an answer that a message does not hold. Where something was written, that must not look like
+// a refusal of it.
+func (c *call) unsaid() *gateway.Problem {
+	if c.op.write && !c.flag(dryRun) {
+		return gateway.NewProblem(gateway.CodeOutcomeUnknown,
+			"it was carried out, but the answer has %d bytes, and a message holds %d: read what there is now", c.message.size, gateway.ReplyBytesMax)
+	}
+	return gateway.NewProblem(commands.CodeTooLarge,
+		"the answer has %d bytes, and a message holds %d: ask for less at a time, or over HTTP", c.message.size, gateway.ReplyBytesMax)
 }
 
 // heeded are the headers of a message that mean something here: they come by canonical names.
 func heeded(given map[string][]string) http.Header {
 	h := http.Header{}
-	for name, values := range given {
-		if name == headerReason || slices.Contains(conditional, name) {
+	if len(given) == 0 {
+		return h
+	}
+	for _, name := range messageHeaders {
+		if values := given[name]; values != nil {
 			h[name] = values
 		}
 	}
 	return h
 }
+
+var messageHeaders = append([]string{headerReason}, conditional...)
 
 // perform has the operation answer. A panic becomes an answer, too: none of it has left yet.
 func (c *call) perform(m gateway.Call) {
