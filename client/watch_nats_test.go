@@ -218,18 +218,23 @@ func TestWatchEndsOverNATS(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a subject that is none", func(t *testing.T) {
-		f := newFakeNATS(t, func(*fakeConn, ask) { t.Error("something was asked") })
-		c := newClient(t, client.Options{Servers: []string{f.url()}})
-		for _, subject := range []string{"kv.", ".kv", "kv..a", "kv.>.a", "kv.a*", "kv a", "kv.\r\n", "\xff"} {
-			if _, err := collect(t, c, client.WatchOptions{Subject: subject}, 1); !errors.Is(err, client.Code("invalid-filter")) {
-				t.Errorf("%q: got %v", subject, err)
-			}
+}
+
+// A subject that is none is refused before anything is sent.
+func TestWatchNoSubjectOverNATS(t *testing.T) {
+	f := newFakeNATS(t, func(*fakeConn, ask) { t.Error("something was asked") })
+	c := newClient(t, client.Options{Servers: []string{f.url()}})
+	for _, subject := range []string{"kv.", ".kv", "kv..a", "kv.>.a", "kv.a*", "kv a", "kv.\r\n", "\xff"} {
+		if _, err := collect(t, c, client.WatchOptions{Subject: subject}, 1); !errors.Is(err, client.Code("invalid-filter")) {
+			t.Errorf("%q: got %v", subject, err)
 		}
-		if f.count() != 0 {
-			t.Error("it was connected to")
-		}
-	})
+	}
+	if f.count() != 0 {
+		t.Error("it was connected to")
+	}
+}
+
+func TestWatchIsEndedOverNATS(t *testing.T) {
 	t.Run("context", func(t *testing.T) {
 		f := newFakeNATS(t, func(c *fakeConn, a ask) { c.page(a, ledgerOf(1, 2), 9) })
 		c := newClient(t, client.Options{Servers: []string{f.url()}})
