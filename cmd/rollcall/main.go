@@ -1,6 +1,6 @@
 // Command rollcall is the server and its command line.
 //
-// Each family of subcommands is one file. All but serve speak to a server over HTTP, through package client; they know
+// Each family of subcommands is one file. All but serve speak to a server through package client, over HTTP or NATS; they know
 // no storage and no Raft.
 package main
 

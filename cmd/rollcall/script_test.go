@@ -101,14 +101,19 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 
 // useServer has the commands that follow speak to the server whose endpoints.json this is.
 func useServer(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: server endpoints.json")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: server endpoints.json [nats]")
 	}
 	var endpoints struct {
 		HTTP string `json:"http"`
+		NATS string `json:"nats"`
 	}
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &endpoints))
-	ts.Setenv("ROLLCALL_SERVER", "http://"+endpoints.HTTP)
+	url := "http://" + endpoints.HTTP
+	if len(args) == 2 {
+		url = "nats://" + endpoints.NATS
+	}
+	ts.Setenv("ROLLCALL_SERVER", url)
 }
 
 // TestAnyDocumentThroughTheDoor is the round trip over HTTP, with the keys and content types that a server keeps.

@@ -26,7 +26,7 @@ Start a server, and try it from another terminal:
 
 // Globals are the flags that every command takes.
 type Globals struct {
-	Server    []string      `name:"server" env:"ROLLCALL_SERVER" default:"${default_server}" placeholder:"URL[,URL]" help:"Servers to speak to, in the order of preference; without any, ${default_server}."`
+	Server    []string      `name:"server" env:"ROLLCALL_SERVER" default:"${default_server}" placeholder:"URL[,URL]" help:"Servers to speak to, http://HOST:PORT or nats://HOST:PORT, in the order of preference; without any, ${default_server}."`
 	Namespace string        `short:"n" env:"ROLLCALL_NAMESPACE" default:"default" help:"Namespace that the command is about."`
 	JSON      bool          `name:"json" help:"Write JSON lines, for programs."`
 	Reason    string        `env:"ROLLCALL_REASON" placeholder:"TEXT" help:"Why, for the ledger; kept on every change that the command makes."`

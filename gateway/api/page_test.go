@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall/rollcall/gateway"
 	"github.com/rollcall/rollcall/log/event"
 )
 
@@ -22,6 +23,7 @@ func (e *endless) TryNext() ([]event.Event, error) {
 }
 
 func (e *endless) Next(context.Context) ([]event.Event, error) { return e.TryNext() }
+func (e *endless) Fork(event.Revision) gateway.Follower        { return e }
 func (e *endless) Close()                                      {}
 
 // TestPageScan: a filter that lets nothing through, or hardly anything, looks at a part of the ledger only, and says how
