@@ -88,6 +88,10 @@ type ServiceCache struct {
 	wanted uint64
 	// positions are, of each subject that is followed, what everything up to has been seen.
 	positions [3]uint64
+	// history counts how often it has gone back, and follows is which one each subject is of: what comes of an earlier one
+	// says nothing about this one.
+	history int
+	follows [3]int
 	// nodes are the last events of nodes that no instance is on; one that was registered just before may turn out to be.
 	nodes map[string]uint64
 }
@@ -212,6 +216,9 @@ func (s *ServiceCache) take(i int, e Event) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.follows[i] != s.history {
+		return errRestored
+	}
 	jump := e.Revision > s.positions[i]+verifyJump // maybe into another history, so look
 	s.positions[i] = max(s.positions[i], e.Revision)
 	switch {
@@ -299,12 +306,21 @@ func (s *ServiceCache) resync(ctx context.Context, i int) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.positions[i] = revision
+	s.positions[i], s.follows[i] = revision, s.history
 	return nil
 }
 
-// read reads the service as it is now. What was wanted before is forgotten, for now is behind all of it; where it is not,
-// this is another history.
+// goBack begins another history, in which less has happened; the caller holds the lock.
+func (s *ServiceCache) goBack(revision uint64) {
+	s.history++
+	clear(s.nodes)
+	for i := range s.positions {
+		s.positions[i] = min(s.positions[i], revision)
+	}
+}
+
+// read reads the service as it is now, and shows it. What was wanted before is forgotten, for now is behind all of it; where it
+// is not, this is another history.
 func (s *ServiceCache) read(ctx context.Context) (revision uint64, err error) {
 	s.mu.Lock()
 	shown := uint64(0)
@@ -320,6 +336,11 @@ func (s *ServiceCache) read(ctx context.Context) (revision uint64, err error) {
 	state, err := s.fetch(ctx, head)
 	if err != nil {
 		return 0, err
+	}
+	if head < shown {
+		s.mu.Lock()
+		s.goBack(head)
+		s.mu.Unlock()
 	}
 	s.publish(state, head < shown)
 	return state.Revision, nil
