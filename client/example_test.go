@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -23,13 +22,18 @@ func newExample() (c *client.Client, end func()) {
 	}))
 	transport := &http.Transport{}
 	c, err := client.New(client.Options{Servers: []string{server.URL}, HTTPClient: &http.Client{Transport: transport}})
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	return c, func() {
 		stop()
 		transport.CloseIdleConnections()
 		server.Close()
+	}
+}
+
+// check stands for what a program does about an error.
+func check(err error) {
+	if err != nil {
+		panic(err)
 	}
 }
 
@@ -40,19 +44,14 @@ func ExampleClient_Put() {
 	ctx := context.Background()
 
 	made, err := c.Put(ctx, "app/greeting", []byte("hello"), client.IfAbsent())
-	if err != nil {
-		log.Fatal(err)
-	}
-	if _, err := c.Put(ctx, "app/greeting", []byte("good day"), client.IfRevision(made.Revision)); err != nil {
-		log.Fatal(err)
-	}
+	check(err)
+	_, err = c.Put(ctx, "app/greeting", []byte("good day"), client.IfRevision(made.Revision))
+	check(err)
 	_, err = c.Put(ctx, "app/greeting", []byte("good night"), client.IfRevision(made.Revision))
 	fmt.Println(errors.Is(err, client.ErrConditionFailed))
 
 	e, err := c.Get(ctx, "app/greeting")
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	fmt.Printf("%s, version %d\n", e.Value, e.Version)
 	// Output:
 	// true
@@ -73,9 +72,7 @@ func ExampleClient_Txn() {
 		},
 		Else: []client.Operation{{Get: client.Key("leader")}},
 	})
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	fmt.Println(result.Succeeded, len(result.Results))
 	// Output: true 2
 }
@@ -85,24 +82,18 @@ func ExampleClient_Watch() {
 	c, end := newExample()
 	defer end()
 	ctx := context.Background()
-	if _, err := c.Put(ctx, "app/a", []byte("1")); err != nil {
-		log.Fatal(err)
-	}
+	_, err := c.Put(ctx, "app/a", []byte("1"))
+	check(err)
 
 	page, err := c.ListPage(ctx, "app/", "", 1000)
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	for _, e := range page.Entries {
 		fmt.Printf("%s is %s\n", e.Key, e.Value)
 	}
-	if _, err := c.Put(ctx, "app/b", []byte("2")); err != nil {
-		log.Fatal(err)
-	}
+	_, err = c.Put(ctx, "app/b", []byte("2"))
+	check(err)
 	for e, err := range c.Watch(ctx, "kv.app.>", page.Revision+1) {
-		if err != nil {
-			log.Fatal(err)
-		}
+		check(err)
 		fmt.Println(e.Type, e.Subject)
 		break
 	}
@@ -118,17 +109,11 @@ func ExampleClient_CacheKeys() {
 	ctx := context.Background()
 
 	cache, err := c.CacheKeys(ctx, "app/")
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	defer cache.Close()
 	written, err := c.Put(ctx, "app/url", []byte("postgres://db"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	if err := cache.WaitRevision(ctx, written.Revision); err != nil { // to read one's own write
-		log.Fatal(err)
-	}
+	check(err)
+	check(cache.WaitRevision(ctx, written.Revision)) // to read one's own write
 	for e := range cache.State().All("app/") {
 		fmt.Printf("%s is %s\n", e.Key, e.Value)
 	}
@@ -140,13 +125,10 @@ func ExampleKeyCache_Changes() {
 	c, end := newExample()
 	defer end()
 	ctx := context.Background()
-	if _, err := c.Put(ctx, "app/a", nil); err != nil {
-		log.Fatal(err)
-	}
+	_, err := c.Put(ctx, "app/a", nil)
+	check(err)
 	cache, err := c.CacheKeys(ctx, "app/")
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	defer cache.Close()
 
 	for update := range cache.Changes(ctx, nil) {
@@ -156,9 +138,8 @@ func ExampleKeyCache_Changes() {
 		if update.State.Len() == 0 {
 			break
 		}
-		if _, err := c.Delete(ctx, "app/a"); err != nil {
-			log.Fatal(err)
-		}
+		_, err = c.Delete(ctx, "app/a")
+		check(err)
 	}
 	// Output:
 	// app/a true
@@ -172,24 +153,16 @@ func ExampleClient_Announce() {
 	ctx := context.Background()
 
 	a, err := c.Announce(ctx, client.Instance{Service: "web", ID: "web-1", Address: "10.0.0.1", Port: 80}, client.AnnounceOptions{})
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	web, err := c.CacheService(ctx, "web")
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	defer web.Close()
 	if i, ok := web.Pick(); ok {
 		fmt.Printf("%s:%d\n", i.Address, i.Port)
 	}
 
-	if err := a.Close(ctx); err != nil {
-		log.Fatal(err)
-	}
-	if err := web.Sync(ctx); err != nil {
-		log.Fatal(err)
-	}
+	check(a.Close(ctx))
+	check(web.Sync(ctx))
 	_, ok := web.Pick()
 	fmt.Println(ok)
 	// Output:
@@ -204,18 +177,13 @@ func ExampleClient_OpenSession() {
 	ctx := context.Background()
 
 	session, err := c.OpenSession(ctx, client.SessionOptions{TTL: 15 * time.Second, OnEnd: client.Remove})
-	if err != nil {
-		log.Fatal(err)
-	}
-	if _, err := c.Put(ctx, "lock", nil, client.IfAbsent(), client.InSession(session.ID)); err != nil {
-		log.Fatal(err)
-	}
+	check(err)
+	_, err = c.Put(ctx, "lock", nil, client.IfAbsent(), client.InSession(session.ID))
+	check(err)
 	work := func(ctx context.Context) { fmt.Println("working", ctx.Err() == nil) }
 	work(session.Context())
 
-	if err := session.Close(ctx); err != nil {
-		log.Fatal(err)
-	}
+	check(session.Close(ctx))
 	_, err = c.Get(ctx, "lock")
 	fmt.Println(errors.Is(err, client.ErrNotFound), context.Cause(session.Context()))
 	// Output:
@@ -235,9 +203,7 @@ func ExampleUpdate() {
 			s.Replicas++
 			return s, nil
 		})
-		if err != nil {
-			log.Fatal(err)
-		}
+		check(err)
 		fmt.Println(s.Replicas)
 	}
 	// Output:
