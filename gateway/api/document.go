@@ -21,7 +21,8 @@ var typeOfCloudEvent = reflect.TypeFor[gateway.CloudEvent]()
 // about stands at the head of the document.
 const about = "A registry that remembers. Every change is an event in the ledger of its namespace; every answer has " +
 	"`Rollcall-Revision`, the revision that it shows. GET operations answer HEAD too. Fields may be added to answers; " +
-	"requests with unknown fields or parameters are refused.\n\nRefusals are `application/problem+json` (RFC 9457), with " +
+	"requests with unknown fields or parameters are refused. Every operation but `snapshot` and this document is a NATS request " +
+	"as well, `rollcall-api.{namespace}.{operation}`.\n\nRefusals are `application/problem+json` (RFC 9457), with " +
 	"a `code` that never changes its meaning:\n\n| code | status | title |\n| --- | --- | --- |\n"
 
 // newDocument describes the table in OpenAPI 3.1.

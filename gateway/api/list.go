@@ -138,7 +138,7 @@ func listKeys(c *call) error {
 	page := list{Entries: []listed{}}
 	err := c.view(c.namespace, func(v gateway.View) error {
 		page.Revision = v.Head()
-		page.read(v, query, int(limit), c.flag("keys"))
+		page.read(v, query, int(limit), c.flag("keys"), c.message != nil)
 		return nil
 	})
 	if err != nil {
@@ -147,13 +147,26 @@ func listKeys(c *call) error {
 	return c.json(http.StatusOK, page)
 }
 
-// read fills a page.
-func (l *list) read(v gateway.View, query kv.Query, limit int, keysOnly bool) {
-	size := 0
+// jsonBytes is what an item takes in JSON at most: a text at most doubles, but for the control characters of a key.
+func jsonBytes(item kv.Item, keysOnly bool) int {
+	n := 6*len(item.Key) + 64
+	if item.Entry != nil && !keysOnly {
+		n += 2*(len(item.Entry.Value)+len(item.Entry.ContentType)) + 512
+	}
+	return n
+}
+
+// read fills a page, one that a message holds where it is for one.
+func (l *list) read(v gateway.View, query kv.Query, limit int, keysOnly, message bool) {
+	size, left := 0, gateway.ReplyBytesMax-len(`{"revision":,"entries":[],"next":""}`)-20-6*event.KeyBytesMax
 	for {
 		query.Limit = min(listChunk, limit-len(l.Entries))
 		items, next := v.List(query)
 		for _, item := range items {
+			if left -= jsonBytes(item, keysOnly); message && left < 0 {
+				return
+			}
+			l.Next = item.Key
 			l.Entries = append(l.Entries, newListed(item, keysOnly))
 			size += len(item.Key)
 			if item.Entry != nil && !keysOnly {
