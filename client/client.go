@@ -5,8 +5,8 @@
 // many are under way, and watches of the same subject one subscription; that is the fast way. HTTP alone has Snapshot,
 // answers above 4 MiB, and names that are not UTF-8: where a list has an http:// server, too, it is asked for these.
 //
-// The package imports nothing of the server: what it knows is the contract, not how the server keeps it. It caches
-// nothing; every answer is the server's.
+// The package imports nothing of the server: what it knows is the contract, not how the server keeps it. What
+// calls answer is the server's; CacheKeys and CacheService keep copies that say which revision they are of.
 //
 //	c, err := client.New(client.Options{Servers: []string{"nats://127.0.0.1:4222", "http://127.0.0.1:7600"}})
 //	...
@@ -31,8 +31,9 @@ const DefaultServer = "http://127.0.0.1:7600"
 
 // Options say which servers to talk to and for which namespace. The zero value is a server on this machine.
 type Options struct {
-	// Servers are the addresses of the cluster's servers, nats://HOST:PORT or http://HOST:PORT, in the order of preference. When one cannot be reached, does
-	// not answer or cannot help now, the next one is tried, and kept while it answers. Empty means DefaultServer.
+	// Servers are the addresses of the cluster's servers, nats://HOST:PORT or http://HOST:PORT, in the order of
+	// preference. When one cannot be reached, does not answer or cannot help now, the next one is tried, and kept while
+	// it answers. Empty means DefaultServer.
 	Servers []string
 	// Namespace is what the calls are about; empty means "default".
 	Namespace string

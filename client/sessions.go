@@ -172,6 +172,11 @@ const keepParts = 3
 // at which the session may have expired, and not later. since is when it was kept alive last, or just before it was
 // created.
 func (c *Client) Keep(ctx context.Context, s Session, since time.Time) error {
+	return c.keep(ctx, s, since, func(time.Time) {})
+}
+
+// keep also tells, of each confirmation, since when the session has its whole TTL.
+func (c *Client) keep(ctx context.Context, s Session, since time.Time, kept func(since time.Time)) error {
 	for {
 		if pause(ctx, time.Until(since.Add(s.TTL/keepParts))) != nil {
 			return ctx.Err()
@@ -184,6 +189,7 @@ func (c *Client) Keep(ctx context.Context, s Session, since time.Time) error {
 			return &LostError{Session: s.ID, Err: err}
 		}
 		since = next
+		kept(since)
 	}
 }
 

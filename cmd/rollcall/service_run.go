@@ -33,40 +33,53 @@ func (c serviceRegisterCmd) runWith(ctx context.Context, s *session, i client.In
 		env:   []string{"ROLLCALL_SERVICE=" + i.Service, "ROLLCALL_INSTANCE=" + i.ID},
 		begin: kept.register, leave: kept.leave,
 	}
-	if c.TTLCheck != nil {
-		run.beside = func(ctx context.Context, cl *client.Client) { kept.report(ctx, cl, *c.TTLCheck) }
+	if c.TTLCheck != nil { // which is fine once the command runs
+		run.beside = func(ctx context.Context) { kept.announced.KeepPassing(ctx, ttlCheck) }
 	}
 	return run.run(ctx, s)
 }
 
 // keptInstance is an instance that is registered while a command runs.
 type keptInstance struct {
-	session  *session
-	instance client.Instance
-	drain    time.Duration // between leaving and stopping
+	session   *session
+	instance  client.Instance
+	drain     time.Duration // between leaving and stopping
+	announced *client.Announcement
+	warned    bool // of what the registration was accepted with
+	failing   bool // to be reported as passing
 }
 
-func (k keptInstance) register(ctx context.Context, cl *client.Client, session string) error {
-	k.instance.Session = session
-	w, err := cl.Register(ctx, k.instance)
-	for _, warning := range w.Warnings {
-		k.session.warnf("warning: %s", warning)
-	}
+func (k *keptInstance) register(ctx context.Context, live *client.LiveSession) (err error) {
+	k.announced, err = live.Announce(ctx, k.instance, client.AnnounceOptions{OnChange: k.changed})
 	return err
+}
+
+// changed tells people what they should know, once.
+func (k *keptInstance) changed(s client.AnnouncementStatus) {
+	service, id := plain(k.instance.Service), plain(k.instance.ID)
+	for _, warning := range s.Warnings {
+		if !k.warned {
+			k.session.warnf("warning: %s", warning)
+		}
+	}
+	k.warned = true
+	switch {
+	case !s.Registered: // it is over, and the command hears of it
+	case errors.Is(s.Err, client.ErrNotFound):
+		k.session.warnf("%s of %s is no longer registered with this check, and not reported any more: %v", id, service, s.Err)
+	case s.Err != nil && !k.failing:
+		k.session.warnf("%s of %s could not be reported as passing: %v", id, service, s.Err)
+	}
+	k.failing = s.Err != nil
 }
 
 // leave takes the instance out of discovery before its command stops, unless another one has taken its place: whoever
 // registers the same id again elsewhere binds it to a session of its own. Should it fail, the end of the session does it.
-func (k keptInstance) leave(ctx context.Context, cl *client.Client, session string) {
-	service, id := k.instance.Service, k.instance.ID
+func (k *keptInstance) leave(ctx context.Context) {
 	request, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
-	now, err := cl.Instance(request, service, id)
-	if err == nil && now.Session == session {
-		_, err = cl.Deregister(request, service, id)
-	}
-	if err != nil && !errors.Is(err, client.ErrNotFound) && ctx.Err() == nil {
-		k.session.warnf("%s of %s stays registered until the command has stopped: %v", plain(id), plain(service), err)
+	if err := k.announced.Withdraw(request); err != nil && ctx.Err() == nil {
+		k.session.warnf("%s of %s stays registered until the command has stopped: %v", plain(k.instance.ID), plain(k.instance.Service), err)
 	}
 	drained := time.NewTimer(k.drain)
 	defer drained.Stop()
@@ -74,42 +87,4 @@ func (k keptInstance) leave(ctx context.Context, cl *client.Client, session stri
 	case <-drained.C:
 	case <-ctx.Done():
 	}
-}
-
-// reportParts is how often a TTL check is reported in its TTL: two attempts may fail.
-const reportParts = 3
-
-// report says that the instance is passing, again and again. What stands in the way of one report may not stand in that of
-// the next; but an instance that is gone has been taken away on purpose.
-func (k keptInstance) report(ctx context.Context, cl *client.Client, ttl time.Duration) {
-	service, id := k.instance.Service, k.instance.ID
-	tick := time.NewTicker(max(ttl/reportParts, time.Millisecond))
-	defer tick.Stop()
-	failing := false
-	for {
-		err := k.reportOnce(ctx, cl, max(ttl/2, time.Second))
-		switch {
-		case ctx.Err() != nil:
-			return
-		case errors.Is(err, client.ErrNotFound):
-			k.session.warnf("%s of %s is no longer registered with this check, and not reported any more: %v", plain(id), plain(service), err)
-			return
-		case err != nil && !failing:
-			k.session.warnf("%s of %s could not be reported as passing: %v", plain(id), plain(service), err)
-		}
-		failing = err != nil
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// reportOnce bounds an attempt: a server that accepts and then is silent must not eat the time of the next one.
-func (k keptInstance) reportOnce(ctx context.Context, cl *client.Client, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	_, err := cl.Report(ctx, k.instance.Service, k.instance.ID, ttlCheck, client.Passing, "")
-	return err
 }

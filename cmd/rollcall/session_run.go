@@ -56,12 +56,12 @@ type leasedRun struct {
 	grace   time.Duration // for stopping, before it is killed
 	env     []string      // what it finds in its environment besides the session
 	// begin is done when the session is there and before the command starts. A fault of it is the end of all.
-	begin func(ctx context.Context, cl *client.Client, session string) error
+	begin func(ctx context.Context, live *client.LiveSession) error
 	// beside goes on while the command runs, until its context ends.
-	beside func(ctx context.Context, cl *client.Client)
+	beside func(ctx context.Context)
 	// leave is done when the run is interrupted, before the command is told to stop. Its context ends when the command exits
 	// or the session is lost.
-	leave func(ctx context.Context, cl *client.Client, session string)
+	leave func(ctx context.Context)
 }
 
 // endTime is for ending a session when the command has exited: should that fail, it expires.
@@ -76,45 +76,45 @@ func (r leasedRun) run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer cancel()
-	since := time.Now()
-	made, err := cl.CreateSession(request, r.options)
+	live, err := r.open(context.WithoutCancel(ctx), request, cl)
 	if err != nil {
 		return err
 	}
-	err = r.keepWhile(ctx, s, cl, made, since)
+	err = r.runIn(ctx, s, live)
 	if lostCause(err) != nil {
 		return err // there is nothing left to end
 	}
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
-	if _, failed := cl.EndSession(ctx, made.ID); failed != nil && !errors.Is(failed, client.ErrNotFound) {
-		s.warnf("session %s will expire in %v: %v", made.ID, made.TTL, failed)
+	if failed := live.Close(ctx); failed != nil {
+		s.warnf("%v", failed)
 	}
 	return err
 }
 
-// keepWhile keeps a session alive until the command has exited, also while one that was interrupted stops, and stops the
-// command when the session is lost.
-func (r leasedRun) keepWhile(ctx context.Context, s *session, cl *client.Client, one client.Session, since time.Time) error {
-	keeping, release := context.WithCancel(context.WithoutCancel(ctx))
-	held, lose := context.WithCancelCause(context.WithoutCancel(ctx)) // ends when it is lost
-	kept := make(chan struct{})
-	go func() {
-		defer close(kept)
-		if err := cl.Keep(keeping, one, since); lostCause(err) != nil {
-			lose(err)
-		}
-	}()
-	defer func() {
-		release()
-		<-kept
-		lose(nil)
-	}()
+// open begins the session, within the request, and has it kept alive also while a command that was interrupted stops.
+func (r leasedRun) open(ctx, request context.Context, cl *client.Client) (*client.LiveSession, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	opened := context.AfterFunc(request, cancel)
+	live, err := cl.OpenSession(ctx, r.options)
+	if !opened() && err == nil {
+		err = request.Err()
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	context.AfterFunc(live.Context(), cancel)
+	return live, nil
+}
+
+// runIn runs the command until it has exited, and stops it when the session is lost.
+func (r leasedRun) runIn(ctx context.Context, s *session, live *client.LiveSession) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	defer context.AfterFunc(held, stop)()
-	err := r.command(ctx, held, s, cl, one.ID)
-	if lost := lostCause(context.Cause(held)); lost != nil {
+	defer context.AfterFunc(live.Context(), stop)()
+	err := r.command(ctx, s, live)
+	if lost := lostCause(context.Cause(live.Context())); lost != nil {
 		return lost
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
@@ -123,12 +123,12 @@ func (r leasedRun) keepWhile(ctx context.Context, s *session, cl *client.Client,
 	return err
 }
 
-// command runs the command until it exits, by itself or because the context ended, for held at the latest.
-func (r leasedRun) command(ctx, held context.Context, s *session, cl *client.Client, id string) error {
+// command runs the command until it exits, by itself or because the context ended, as it does when the session is lost.
+func (r leasedRun) command(ctx context.Context, s *session, live *client.LiveSession) error {
 	if r.begin != nil {
 		request, cancel := context.WithTimeout(ctx, s.Timeout)
 		defer cancel()
-		if err := r.begin(request, cl, id); err != nil {
+		if err := r.begin(request, live); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (r leasedRun) command(ctx, held context.Context, s *session, cl *client.Cli
 	}
 	cmd := exec.Command(r.words[0], r.words[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.stdin, s.stdout, s.stderr
-	cmd.Env = append(os.Environ(), "ROLLCALL_SESSION="+id, "ROLLCALL_SERVER="+strings.Join(s.Server, ","), "ROLLCALL_NAMESPACE="+s.Namespace)
+	cmd.Env = append(os.Environ(), "ROLLCALL_SESSION="+live.ID, "ROLLCALL_SERVER="+strings.Join(s.Server, ","), "ROLLCALL_NAMESPACE="+s.Namespace)
 	cmd.Env = append(cmd.Env, r.env...)
 	cmd.WaitDelay = r.grace // what it started may hold on to its output
 	if err := cmd.Start(); err != nil {
@@ -148,16 +148,16 @@ func (r leasedRun) command(ctx, held context.Context, s *session, cl *client.Cli
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			r.beside(ctx, cl)
+			r.beside(ctx)
 		}()
 		defer func() {
 			stop()
 			<-done
 		}()
 	}
-	return r.wait(ctx, held, cmd, func(ctx context.Context) {
+	return r.wait(ctx, live.Context(), cmd, func(ctx context.Context) {
 		if r.leave != nil {
-			r.leave(ctx, cl, id)
+			r.leave(ctx)
 		}
 	})
 }
