@@ -37,6 +37,8 @@ func main() {
 	sessions := flag.Int("sessions", 10_000, "sessions to keep alive with -store")
 	instances := flag.Int("discovery", 0, "measure how soon DNS shows what happens to instances, and what so many of them cost, instead of everything else")
 	peer := flag.String("serve-etcd", "", "be an etcd server in this folder; used by this program itself")
+	onlyWatch := flag.Bool("watch", false, "measure watches beside etcd's, instead of everything else")
+	door := flag.String("door", "", "with -watch, only this one of Rollcall's doors: nats, ordered, client or sse")
 	onlyDNS := flag.Bool("dns", false, "measure DNS beside a bare responder, instead of everything else")
 	bare := flag.String("serve-dns", "", "be a bare responder with the answers of that server; used by this program itself")
 	flag.Parse()
@@ -57,6 +59,9 @@ func main() {
 	measure := func() error { return run(*binary, *duration, *keys) }
 	if *many > 0 {
 		measure = func() error { return store(*binary, *duration, *many, *sessions) }
+	}
+	if *onlyWatch {
+		measure = func() error { return watch(*binary, *duration, *door) }
 	}
 	if *onlyDNS {
 		measure = func() error { return dnsAlone(*binary, *duration) }
@@ -126,6 +131,7 @@ type server struct {
 	cmd  *exec.Cmd
 	data string
 	HTTP string `json:"http"`
+	NATS string `json:"nats"`
 	DNS  string `json:"dns"`
 }
 
