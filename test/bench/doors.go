@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -44,9 +45,9 @@ func (e *etcd) door() door {
 	}
 }
 
-// doors are Rollcall's.
-func (s *server) doors() []door {
-	put := s.putter()
+// doors are Rollcall's. All are written to by requests over NATS.
+func (s *server) doors(requests call) []door {
+	put := func(ctx context.Context, value []byte) error { return requests(ctx, watchedKey, value) }
 	each := []door{
 		{name: "nats", connect: s.subscribe},
 		{name: "ordered", connect: s.consume},
@@ -59,10 +60,31 @@ func (s *server) doors() []door {
 	return each
 }
 
-// putter writes through HTTP, with connections that it keeps.
-func (s *server) putter() func(context.Context, []byte) error {
-	put := s.caller(http.MethodPut, 64)
-	return func(ctx context.Context, value []byte) error { return put(ctx, watchedKey, value) }
+// requests puts by requests of a stock NATS client, all on one connection.
+func (s *server) requests() (call, func(), error) {
+	nc, err := nats.Connect("nats://" + s.NATS)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(ctx context.Context, key string, value []byte) error {
+		body, err := json.Marshal(struct {
+			Key   string `json:"key"`
+			Value string `json:"value"`
+		}{key, string(value)})
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		answer, err := nc.RequestWithContext(ctx, "rollcall-api.default.kv.put", body)
+		if err != nil {
+			return err
+		}
+		if status := answer.Header.Get("Rollcall-Status"); status != "200" && status != "201" {
+			return fmt.Errorf("put %s: %s %s", key, answer.Header.Get("Nats-Service-Error"), answer.Data)
+		}
+		return nil
+	}, nc.Close, nil
 }
 
 // subscribe is a plain subscription of a stock NATS client.

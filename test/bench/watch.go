@@ -17,13 +17,15 @@ import (
 
 // The load of -watch: every watcher watches the one key that changes, so it gets every change.
 const (
-	watchers         = 1000
 	watchersShared   = 20 // on a connection, where they share
 	changesPerSecond = 100
 	watchedKey       = "bench/watched"
 	// lateAfter is how long what is still under way is awaited after the last change.
 	lateAfter = 20 * time.Second
 )
+
+// watchers is how many there are.
+var watchers = 1000
 
 // The goals, as shares of etcd's figures.
 const (
@@ -59,11 +61,16 @@ func watch(binary string, duration time.Duration, only string) error {
 		return err
 	}
 	defer func() { s.kill() }()
+	requests, hangUp, err := s.requests()
+	if err != nil {
+		return err
+	}
+	defer hangUp()
 	peer, err := startEtcd(filepath.Join(data, "etcd"))
 	if err != nil {
 		return fmt.Errorf("start etcd: %w", err)
 	}
-	doors := append([]door{peer.door()}, s.doors()...)
+	doors := append([]door{peer.door()}, s.doors(requests)...)
 	for _, perConnection := range []int{watchersShared, 1} {
 		if err = watchAll(doors, perConnection, duration, only); err != nil {
 			break
@@ -245,7 +252,7 @@ func (r *recorder) settle(d door) error {
 			return err
 		}
 		for wait := time.Now(); time.Since(wait) < time.Second; time.Sleep(5 * time.Millisecond) {
-			if r.settled.Load() == watchers {
+			if int(r.settled.Load()) == watchers {
 				return nil
 			}
 		}
