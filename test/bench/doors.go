@@ -50,8 +50,8 @@ func (s *server) doors(requests call) []door {
 	put := func(ctx context.Context, value []byte) error { return requests(ctx, watchedKey, value) }
 	each := []door{
 		{name: "nats", connect: s.subscribe},
+		{name: "client", connect: s.follow},
 		{name: "ordered", connect: s.consume},
-		{name: "client", connect: s.follow, lone: true},
 		{name: "sse", connect: s.stream, lone: true},
 	}
 	for i := range each {
@@ -130,25 +130,29 @@ func (s *server) consume(takers []taker) (func(), error) {
 	return nc.Close, nil
 }
 
+// client is one of the client library, over NATS.
+func (s *server) client() (*client.Client, error) {
+	return client.New(client.Options{Servers: []string{"nats://" + s.NATS}})
+}
+
 // follow is the client library's Watch.
 func (s *server) follow(takers []taker) (func(), error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	c, err := client.New(client.Options{Servers: []string{"http://" + s.HTTP}})
+	c, err := s.client()
 	if err != nil {
-		cancel()
 		return nil, err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	for _, take := range takers {
 		go func() {
 			for e, err := range c.Watch(ctx, "kv.bench.>", 0) {
 				if err != nil {
-					return
+					return // what it does not receive is counted
 				}
 				take(e.Data)
 			}
 		}()
 	}
-	return cancel, nil
+	return func() { cancel(); c.Close() }, nil
 }
 
 // stream is SSE, as curl would read it.

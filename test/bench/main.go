@@ -27,6 +27,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/rollcall/rollcall/client"
 )
 
 func main() {
@@ -127,8 +129,13 @@ func loads(s *server, etcdData string, duration time.Duration) error {
 		return errors.Join(err, peer.stop())
 	}
 	defer hangUp()
+	library, err := s.client()
+	if err != nil {
+		return errors.Join(err, peer.stop())
+	}
+	defer library.Close()
 	for _, inFlight := range []int{1, 64, 256} {
-		if err = puts(s, peer, requests, inFlight, duration); err != nil {
+		if err = puts(s, peer, library, requests, inFlight, duration); err != nil {
 			break
 		}
 	}
@@ -136,7 +143,11 @@ func loads(s *server, etcdData string, duration time.Duration) error {
 }
 
 // puts measures each way to put with so many in flight, and what a put costs the servers.
-func puts(s *server, peer *etcd, requests call, inFlight int, duration time.Duration) error {
+func puts(s *server, peer *etcd, library *client.Client, requests call, inFlight int, duration time.Duration) error {
+	through := func(ctx context.Context, key string, value []byte) error {
+		_, err := library.Put(ctx, key, value)
+		return err
+	}
 	ways := []struct {
 		name string
 		do   call
@@ -144,6 +155,7 @@ func puts(s *server, peer *etcd, requests call, inFlight int, duration time.Dura
 		figures
 	}{
 		{name: "etcd", do: peer.put, pid: peer.cmd.Process.Pid},
+		{name: "client", do: through, pid: s.cmd.Process.Pid},
 		{name: "NATS", do: requests, pid: s.cmd.Process.Pid},
 		{name: "HTTP", do: s.caller(http.MethodPut, inFlight), pid: s.cmd.Process.Pid},
 	}
