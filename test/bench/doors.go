@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/rollcall/rollcall/client"
 )
@@ -24,7 +25,7 @@ func (e *etcd) door() door {
 	return door{
 		name: "etcd", pid: e.cmd.Process.Pid,
 		connect: func(takers []taker) (func(), error) {
-			c, err := clientv3.New(clientv3.Config{Endpoints: e.client.Endpoints(), DialTimeout: 10 * time.Second})
+			c, err := clientv3.New(clientv3.Config{Endpoints: e.client.Endpoints(), DialTimeout: 10 * time.Second, Logger: zap.NewNop()})
 			if err != nil {
 				return nil, err
 			}

@@ -87,8 +87,8 @@ func watchAll(doors []door, perConnection int, duration time.Duration, only stri
 	}
 	fmt.Printf("%d watchers, %d on a connection, %d changes/s for %s; goal: p99 at most %.2f of etcd's, server at most %.2f\n",
 		watchers, perConnection, changesPerSecond, duration, goalLatency, goal)
-	fmt.Printf("%-10s %8s %7s %7s %9s %9s %9s %9s %7s %7s  %s\n",
-		"door", "received", "missed", "twice", "p50", "p99", "ack p50", "ack p99", "server", "client", "of etcd's: p99, server")
+	fmt.Printf("%-10s %8s %7s %6s %7s %9s %9s %9s %9s %7s %7s  %s\n",
+		"door", "received", "missed", "twice", "failed", "p50", "p99", "ack p50", "ack p99", "server", "client", "of etcd's: p99, server")
 	var peer watched
 	for i, d := range doors {
 		if d.lone && perConnection > 1 || i > 0 && only != "" && d.name != only {
@@ -102,7 +102,7 @@ func watchAll(doors []door, perConnection int, duration time.Duration, only stri
 			peer = w
 		}
 		p99, server := w.p99.Seconds()/peer.p99.Seconds(), w.server.Seconds()/peer.server.Seconds()
-		fmt.Printf("%-10s %8d %7d %7d %9s %9s %9s %9s %6.2fs %6.2fs  %.2f, %.2f\n", d.name, w.received, w.missed, w.twice,
+		fmt.Printf("%-10s %8d %7d %6d %7d %9s %9s %9s %9s %6.2fs %6.2fs  %.2f, %.2f\n", d.name, w.received, w.missed, w.twice, w.failed,
 			w.p50, w.p99, w.ackP50, w.ackP99, w.server.Seconds(), w.client.Seconds(), p99, server)
 	}
 	fmt.Println()
@@ -112,6 +112,7 @@ func watchAll(doors []door, perConnection int, duration time.Duration, only stri
 // watched is what a run through a door gave.
 type watched struct {
 	received, missed, twice int
+	failed                  int           // changes that were not acknowledged
 	p50, p99                time.Duration // from when a change was sent to its receipt
 	ackP50, ackP99          time.Duration // from when a change was sent to its acknowledgement
 	server, client          time.Duration // of processors
@@ -149,9 +150,7 @@ func measureDoor(d door, perConnection int, duration time.Duration) (watched, er
 		return watched{}, err
 	}
 	server, client := processorOf(d.pid), ownProcessor()
-	if err := r.write(d); err != nil {
-		return watched{}, err
-	}
+	r.write(d)
 	r.await()
 	w := r.result()
 	w.server, w.client = processorOf(d.pid)-server, ownProcessor()-client
@@ -191,6 +190,7 @@ type recorder struct {
 	twice    []int
 	settled  atomic.Int64 // watchers that have received number 0
 	received atomic.Int64
+	failed   atomic.Int64  // changes that were not acknowledged
 	done     chan struct{} // closed when everything has been received
 }
 
@@ -261,9 +261,8 @@ func (r *recorder) settle(d door) error {
 }
 
 // write sends the changes evenly, whether or not those before have been acknowledged.
-func (r *recorder) write(d door) error {
+func (r *recorder) write(d door) {
 	var wg sync.WaitGroup
-	var failed atomic.Pointer[error]
 	ticker := time.NewTicker(time.Second / changesPerSecond)
 	defer ticker.Stop()
 	for number := 1; number <= r.changes; number++ {
@@ -273,16 +272,12 @@ func (r *recorder) write(d door) error {
 			at := time.Since(r.began)
 			r.sent[number].Store(int64(at))
 			if err := d.put(context.Background(), value); err != nil {
-				failed.Store(&err)
+				r.failed.Add(1) // on a machine that is busy enough etcd gives up; it is missed where it was not written
 			}
 			r.acked[number] = time.Since(r.began) - at
 		})
 	}
 	wg.Wait()
-	if err := failed.Load(); err != nil {
-		return *err
-	}
-	return nil
 }
 
 // await returns when everything has been received, or will not be.
@@ -304,7 +299,7 @@ func (r *recorder) result() watched {
 		return of[len(of)*percent/100].Round(10 * time.Microsecond)
 	}
 	w := watched{
-		received: len(all), missed: r.changes*watchers - len(all),
+		received: len(all), failed: int(r.failed.Load()), missed: r.changes*watchers - len(all),
 		p50: at(all, 50), p99: at(all, 99), ackP50: at(acked, 50), ackP99: at(acked, 99),
 	}
 	for _, n := range r.twice {
