@@ -66,8 +66,17 @@ benchcmp: ## Compare the benchmarks of BASE with those of this tree, COUNT runs 
 .PHONY: figures
 figures: build ## Measure the binary, and one etcd server beside it; dnsperf is used where it is installed
 	cd test/bench && $(GO) run . -binary ../../bin/rollcall
+	cd test/bench && $(GO) run . -binary ../../bin/rollcall -watch -time 10s
 	cd test/bench && $(GO) run . -binary ../../bin/rollcall -store 1000000
 	cd test/bench && $(GO) run . -binary ../../bin/rollcall -discovery 100000
+
+.PHONY: watches
+watches: build ## Measure watches alone, through each door, and etcd's beside them; takes three minutes
+	cd test/bench && $(GO) run . -binary ../../bin/rollcall -watch -time 10s
+
+.PHONY: puts
+puts: build ## Measure puts and gets alone, and etcd's beside them; takes two minutes
+	cd test/bench && $(GO) run . -binary ../../bin/rollcall -puts
 
 .PHONY: fmt
 fmt: ## Format the source

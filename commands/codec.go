@@ -229,31 +229,3 @@ func unmarshal[T Command](raw []byte) (Command, error) {
 	}
 	return v, nil
 }
-
-// EncodeReply gives the bytes of what a caller is told: an answer or a rejection.
-func EncodeReply(a Answer, r *Rejection) []byte {
-	b, err := encMode.Marshal(reply{Answer: a, Rejection: r})
-	if err != nil {
-		panic(fmt.Sprintf("encode a reply: %v", err))
-	}
-	return b
-}
-
-// DecodeReply is the inverse of EncodeReply.
-func DecodeReply(b []byte) (Answer, *Rejection, error) {
-	var v reply
-	if err := replyMode.Unmarshal(b, &v); err != nil {
-		return Answer{}, nil, fmt.Errorf("malformed reply: %w", err)
-	}
-	return v.Answer, v.Rejection, nil
-}
-
-// replyMode has no bound on sizes: a reply comes from this very process, and a get of a prefix may be long.
-var replyMode = must(cbor.DecOptions{
-	UTF8: cbor.UTF8DecodeInvalid, MaxArrayElements: 1 << 30,
-}.DecMode())
-
-type reply struct {
-	Answer    Answer     `cbor:"1,keyasint,omitempty"`
-	Rejection *Rejection `cbor:"2,keyasint,omitempty"`
-}

@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -180,18 +178,6 @@ func NewCloudEvent(cluster, namespace string, e event.Event) CloudEvent {
 		DataContentType: "application/json", Revision: revision, Commit: strconv.FormatUint(uint64(e.Commit), 10),
 		Actor: e.Actor, Reason: e.Reason, Data: data(e),
 	}
-}
-
-// AppendCloudEvent adds an event's JSON to dst, without a line end.
-func AppendCloudEvent(dst []byte, cluster, namespace string, e event.Event) []byte {
-	buf := bytes.NewBuffer(dst)
-	encoder := json.NewEncoder(buf)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(NewCloudEvent(cluster, namespace, e)); err != nil {
-		panic(fmt.Sprintf("encode %s: %v", e.Body.Type(), err)) // plain fields always encode
-	}
-	b := buf.Bytes()
-	return b[:len(b)-1]
 }
 
 func data(e event.Event) any {

@@ -14,6 +14,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 )
 
 // The peer beside which figures are quoted: one etcd server with its own defaults, in a process of its own, spoken to
@@ -67,6 +68,7 @@ func startEtcd(dir string) (*etcd, error) {
 	}
 	e.client, err = clientv3.New(clientv3.Config{
 		Endpoints: []string{strings.TrimSpace(string(address[:n]))}, DialTimeout: 10 * time.Second,
+		Logger: zap.NewNop(), // what goes wrong is in the figures
 	})
 	if err != nil {
 		return nil, errors.Join(err, e.stop())

@@ -1,5 +1,5 @@
 // Command bench measures a running Rollcall from outside: it starts the binary that it is given on free ports with a
-// data folder of its own, and prints the figures. Puts are measured in turn with those of one etcd server.
+// data folder of its own, and prints the figures. Puts and watches are measured in turn with those of one etcd server.
 //
 //	make figures
 //
@@ -27,6 +27,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/rollcall/rollcall/client"
 )
 
 func main() {
@@ -37,6 +39,10 @@ func main() {
 	sessions := flag.Int("sessions", 10_000, "sessions to keep alive with -store")
 	instances := flag.Int("discovery", 0, "measure how soon DNS shows what happens to instances, and what so many of them cost, instead of everything else")
 	peer := flag.String("serve-etcd", "", "be an etcd server in this folder; used by this program itself")
+	onlyWatch := flag.Bool("watch", false, "measure watches beside etcd's, instead of everything else")
+	door := flag.String("door", "", "with -watch, only this one of Rollcall's doors: nats, ordered, client or sse")
+	flag.IntVar(&watchers, "watchers", watchers, "how many watchers there are with -watch, a multiple of 20")
+	onlyPuts := flag.Bool("puts", false, "measure puts and gets beside etcd's, instead of everything else")
 	onlyDNS := flag.Bool("dns", false, "measure DNS beside a bare responder, instead of everything else")
 	bare := flag.String("serve-dns", "", "be a bare responder with the answers of that server; used by this program itself")
 	flag.Parse()
@@ -57,6 +63,12 @@ func main() {
 	measure := func() error { return run(*binary, *duration, *keys) }
 	if *many > 0 {
 		measure = func() error { return store(*binary, *duration, *many, *sessions) }
+	}
+	if *onlyWatch {
+		measure = func() error { return watch(*binary, *duration, *door) }
+	}
+	if *onlyPuts {
+		measure = func() error { return putsAlone(*binary, *duration) }
 	}
 	if *onlyDNS {
 		measure = func() error { return dnsAlone(*binary, *duration) }
@@ -91,34 +103,84 @@ func run(binary string, duration time.Duration, keys int) error {
 	return restart(binary, data, s, keys)
 }
 
-// loads measures puts beside etcd's, in turn so that both see the same machine, and gets.
+// putsAlone measures a fresh server with loads and nothing else.
+func putsAlone(binary string, duration time.Duration) error {
+	data, err := os.MkdirTemp("", "rollcall-bench")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(data) }()
+	s, _, err := start(binary, data)
+	if err != nil {
+		return err
+	}
+	defer s.kill()
+	return loads(s, filepath.Join(data, "etcd"), duration)
+}
+
+// loads measures puts beside etcd's, in turn so that all see the same machine, and gets.
 func loads(s *server, etcdData string, duration time.Duration) error {
 	peer, err := startEtcd(etcdData)
 	if err != nil {
 		return fmt.Errorf("start etcd: %w", err)
 	}
+	requests, hangUp, err := s.requests()
+	if err != nil {
+		return errors.Join(err, peer.stop())
+	}
+	defer hangUp()
+	library, err := s.client()
+	if err != nil {
+		return errors.Join(err, peer.stop())
+	}
+	defer library.Close()
 	for _, inFlight := range []int{1, 64, 256} {
-		ours, theirs := s.caller(http.MethodPut, inFlight), peer.put
-		var put, etcdPut figures
-		for range 2 { // the second round counts: both are warm then
-			if put, err = load(ours, inFlight, duration); err != nil {
-				break
-			}
-			if etcdPut, err = load(theirs, inFlight, duration); err != nil {
-				break
-			}
-		}
-		if err != nil {
+		if err = puts(s, peer, library, requests, inFlight, duration); err != nil {
 			break
 		}
-		get, err := load(s.caller(http.MethodGet, inFlight), inFlight, duration)
-		if err != nil {
-			return errors.Join(err, peer.stop())
-		}
-		fmt.Printf("put, %3d in flight: %s   etcd: %s   ratio %.2f\n", inFlight, put, etcdPut, put.rate/etcdPut.rate)
-		fmt.Printf("get, %3d in flight: %s\n", inFlight, get)
 	}
 	return errors.Join(err, peer.stop())
+}
+
+// puts measures each way to put with so many in flight, and what a put costs the servers.
+func puts(s *server, peer *etcd, library *client.Client, requests call, inFlight int, duration time.Duration) error {
+	through := func(ctx context.Context, key string, value []byte) error {
+		_, err := library.Put(ctx, key, value)
+		return err
+	}
+	ways := []struct {
+		name string
+		do   call
+		pid  int
+		figures
+	}{
+		{name: "etcd", do: peer.put, pid: peer.cmd.Process.Pid},
+		{name: "client", do: through, pid: s.cmd.Process.Pid},
+		{name: "NATS", do: requests, pid: s.cmd.Process.Pid},
+		{name: "HTTP", do: s.caller(http.MethodPut, inFlight), pid: s.cmd.Process.Pid},
+	}
+	for range 2 { // the second round counts: all are warm then
+		for i := range ways {
+			w := &ways[i]
+			server, client := processorOf(w.pid), ownProcessor()
+			f, err := load(w.do, inFlight, duration)
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			f.server = (processorOf(w.pid) - server) / time.Duration(f.count)
+			f.client = (ownProcessor() - client) / time.Duration(f.count)
+			w.figures = f
+		}
+	}
+	for _, w := range ways {
+		fmt.Printf("put, %3d in flight, %s: %s; server %s, client %s a put; ratio %.2f\n",
+			inFlight, w.name, w.figures, w.server.Round(100*time.Nanosecond), w.client.Round(100*time.Nanosecond), w.rate/ways[0].rate)
+	}
+	get, err := load(s.caller(http.MethodGet, inFlight), inFlight, duration)
+	if err == nil {
+		fmt.Printf("get, %3d in flight, HTTP: %s\n", inFlight, get)
+	}
+	return err
 }
 
 // server is a running server.
@@ -126,6 +188,7 @@ type server struct {
 	cmd  *exec.Cmd
 	data string
 	HTTP string `json:"http"`
+	NATS string `json:"nats"`
 	DNS  string `json:"dns"`
 }
 
@@ -161,8 +224,10 @@ func (s *server) kill() {
 }
 
 type figures struct {
-	rate     float64
-	p50, p99 time.Duration
+	count          int
+	rate           float64
+	p50, p99       time.Duration
+	server, client time.Duration // of processors, for each
 }
 
 func (f figures) String() string { return fmt.Sprintf("%6.0f/s, p50 %s, p99 %s", f.rate, f.p50, f.p99) }
@@ -197,8 +262,8 @@ func load(do call, inFlight int, duration time.Duration) (figures, error) {
 	all := slices.Concat(latencies...)
 	slices.Sort(all)
 	return figures{
-		rate: float64(len(all)) / elapsed.Seconds(),
-		p50:  all[len(all)/2].Round(10 * time.Microsecond), p99: all[len(all)*99/100].Round(10 * time.Microsecond),
+		count: len(all), rate: float64(len(all)) / elapsed.Seconds(),
+		p50: all[len(all)/2].Round(10 * time.Microsecond), p99: all[len(all)*99/100].Round(10 * time.Microsecond),
 	}, nil
 }
 

@@ -176,8 +176,11 @@ func (s *server) idle(n int, duration time.Duration) error {
 }
 
 // processor is how much time of processors the server has used.
-func (s *server) processor() time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+func (s *server) processor() time.Duration { return processorOf(s.cmd.Process.Pid) }
+
+// processorOf is how much time of processors a process has used.
+func processorOf(pid int) time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}
