@@ -52,7 +52,7 @@ func TestWatches(t *testing.T) {
 		{"from before", nothing, Subscription{From: 5, Events: []Delivery{a3, b4}}, "from 5 on"},
 
 		{"complete of the subject", marks, Subscription{From: 1, Filter: "kv.b", Events: []Delivery{b2, b4}, Complete: []Bookmark{{1, 0}, {4, 1}, {5, 2}}}, ""},
-		{"complete too early of the subject", marks, Subscription{From: 1, Filter: "kv.b", Events: []Delivery{b2, b4}, Complete: []Bookmark{{3, 0}}}, "3 is missing"},
+		{"complete too early of the subject", marks, Subscription{From: 1, Filter: "kv.b", Events: []Delivery{b2, b4}, Complete: []Bookmark{{3, 0}}}, "had 0 events of 1"},
 		{"complete beyond the end", marks, Subscription{From: 1, Events: ledger, Complete: []Bookmark{{6, 5}}}, "ends at 5"},
 		{"told on a quiet subject", advance, Subscription{From: 1, Filter: "kv.c", Marked: true, Complete: []Bookmark{{3, 0}, {5, 0}}}, ""},
 		{"not told any more", advance, Subscription{From: 1, Filter: "kv.c", Marked: true, Complete: []Bookmark{{3, 0}}}, "beyond 3"},
