@@ -1,5 +1,11 @@
 package gateway
 
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+)
+
 // Call is a request to an operation that came as a message and not over HTTP: docs/nats.md says what stands in it.
 type Call struct {
 	Namespace string
@@ -14,4 +20,20 @@ type Reply struct {
 	Header  map[string][]string // Rollcall-Revision, and where HTTP would send them ETag, Rollcall-Staleness and Retry-After
 	Body    []byte              // JSON: the answer, or the problem
 	Problem *Problem            // nil for a success
+}
+
+// ReplyBytesMax bounds the body of a Reply: a message holds 4 MiB, its headers included.
+const ReplyBytesMax = 4<<20 - 16<<10
+
+// Refuse is the answer that is a problem.
+func Refuse(p *Problem) Reply {
+	body, err := json.Marshal(p)
+	if err != nil {
+		panic(fmt.Sprintf("write a problem: %v", err)) // plain fields always encode
+	}
+	r := Reply{Status: p.Status, Header: map[string][]string{}, Body: append(body, '\n'), Problem: p}
+	if p.RetryAfter > 0 {
+		r.Header["Retry-After"] = []string{strconv.Itoa(p.RetryAfter)}
+	}
+	return r
 }

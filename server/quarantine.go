@@ -144,6 +144,14 @@ func (s *Server) isolate(q *quarantine) error {
 	return errors.Join(err, s.log.Close())
 }
 
+// do answers a request that came over NATS, with a refusal while the server is in quarantine.
+func (s *Server) do(ctx context.Context, c gateway.Call) gateway.Reply {
+	if q := s.quarantined.Load(); q != nil {
+		return gateway.Refuse(q.problem())
+	}
+	return s.door.Do(ctx, c)
+}
+
 // quarantineGate lets nothing through to a door while the server is in quarantine.
 func (s *Server) quarantineGate(door http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

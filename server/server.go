@@ -19,6 +19,7 @@ import (
 	"github.com/rollcall/rollcall/commands"
 	"github.com/rollcall/rollcall/dns"
 	"github.com/rollcall/rollcall/gateway"
+	"github.com/rollcall/rollcall/gateway/api"
 	"github.com/rollcall/rollcall/gateway/notify"
 	"github.com/rollcall/rollcall/health"
 	"github.com/rollcall/rollcall/log"
@@ -44,6 +45,7 @@ type Server struct {
 	placement *placement
 	names     *names.View
 	arrivals  arrivals
+	door      *api.Door
 	notify    *notify.Server
 	dns       *dns.Server
 	http      *http.Server
@@ -93,6 +95,10 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	s.version.Store(commands.VersionFirst)
 	s.metrics, s.compares = newMetrics(s), newComparer(s)
 	s.following, s.stop = context.WithCancel(context.Background())
+	s.door = api.New(api.Config{
+		Backend: s, Logger: c.Logger, RequestTimeout: time.Duration(c.RequestTimeout), Bookmark: time.Duration(c.BookmarkEvery),
+		Version: c.Version, Observe: s.metrics.request, ObserveCall: s.metrics.call, Streams: s.following,
+	})
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -280,6 +286,7 @@ func (s *Server) startNATS(ctx context.Context) (err error) {
 		Listen: s.config.NATS, StoreDir: filepath.Join(s.config.Data, "nats"), ServerName: s.config.Name,
 		WindowBytes: int64(s.config.WindowBytes), WindowAge: time.Duration(s.config.WindowAge),
 		BookmarkInterval: time.Duration(s.config.BookmarkEvery), Backend: s, Logger: s.config.Logger,
+		Do: s.do, Operations: s.door.Operations(), Version: s.config.Version, DrainTime: drainTime,
 	})
 	if err == nil {
 		s.listens(func(e *Endpoints) { e.NATS = s.notify.Addr().String() })

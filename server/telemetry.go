@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/rollcall/rollcall/gateway/api"
 	"github.com/rollcall/rollcall/log/event"
 )
 
@@ -20,13 +19,8 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { healthy(w, "") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { s.readyz(w) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
-	door := api.New(api.Config{
-		Backend: s, Logger: s.config.Logger, RequestTimeout: time.Duration(s.config.RequestTimeout),
-		Bookmark: time.Duration(s.config.BookmarkEvery), Version: s.config.Version, Observe: s.metrics.request,
-		Streams: s.following,
-	})
 	// The door routes by itself, on the path as it was sent: the mux would clean it, and keys may hold "//" or "..".
-	gate := s.quarantineGate(door)
+	gate := s.quarantineGate(s.door)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/livez", "/readyz", "/metrics":
@@ -66,6 +60,7 @@ type metrics struct {
 	server   *Server
 	registry *prometheus.Registry
 	requests *prometheus.HistogramVec
+	calls    *prometheus.HistogramVec
 	damaged  *prometheus.CounterVec
 }
 
@@ -78,18 +73,28 @@ func newMetrics(s *Server) *metrics {
 			Help:    "Time from a request's arrival to the end of its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
 		}, []string{"operation", "status"}),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "rollcall_nats_request_duration_seconds",
+			Help:    "Time from when a request over NATS was taken to its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
+		}, []string{"operation", "status"}),
 		damaged: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "rollcall_state_damaged_total",
 			Help: "Times that what is stored of a namespace was found not to be what was written.",
 		}, []string{"namespace"}),
 	}
-	m.registry.MustRegister(m.requests, m.damaged, m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.requests, m.calls, m.damaged, m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // request is told about every request that the API has answered.
 func (m *metrics) request(operation string, status int, took time.Duration) {
 	m.requests.WithLabelValues(operation, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+// call is told the same about requests that came over NATS.
+func (m *metrics) call(operation string, status int, took time.Duration) {
+	m.calls.WithLabelValues(operation, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
 var (
@@ -107,6 +112,9 @@ var (
 	descLag      = prometheus.NewDesc("rollcall_nats_lag_events", "Events that the NATS stream is behind the ledger.", []string{"namespace"}, nil)
 	descResyncs  = prometheus.NewDesc("rollcall_nats_resyncs_total", "Times that a stream had to be taken up again.", []string{"namespace"}, nil)
 	descClients  = prometheus.NewDesc("rollcall_nats_clients", "Connected NATS clients.", nil, nil)
+	descRefused  = prometheus.NewDesc("rollcall_nats_requests_refused_total", "Requests over NATS that were refused because too many were under way.", nil, nil)
+	descNowhere  = prometheus.NewDesc("rollcall_nats_requests_unanswerable_total", "Requests over NATS that were not carried out because their answer had no inbox to go to.", nil, nil)
+	descLost     = prometheus.NewDesc("rollcall_nats_requests_lost_total", "Requests over NATS that were dropped because too many waited to be looked at.", nil, nil)
 	descQueries  = prometheus.NewDesc("rollcall_dns_queries_total", "DNS messages received.", []string{"transport"}, nil)
 	descReplies  = prometheus.NewDesc("rollcall_dns_replies_total", "DNS replies by response code.", []string{"rcode"}, nil)
 	descDropped  = prometheus.NewDesc("rollcall_dns_dropped_total", "DNS messages that got no reply.", nil, nil)
@@ -127,7 +135,7 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 		descCompared, descDiffers, descApart, descLeads, descElected, descLeases,
 		descCompared, descDiffers, descApart, descLeads, descElected,
 		descKeys, descBytes, descFloor, descTrimmed,
-		descChecks, descLooks, descHeld, descSuspect,
+		descChecks, descLooks, descHeld, descSuspect, descRefused, descNowhere, descLost,
 	} {
 		to <- d
 	}
@@ -179,6 +187,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	gauge(descApart, flag(s.quarantined.Load() != nil))
 	nats := s.notify.Stats()
 	gauge(descClients, float64(nats.Clients))
+	counter(descRefused, nats.Refused)
+	counter(descNowhere, nats.Unanswerable)
+	counter(descLost, nats.Lost)
 	for _, n := range nats.Namespaces {
 		counter(descPushed, n.Events, n.Namespace)
 		gauge(descLag, float64(n.Lag), n.Namespace)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/rollcall/rollcall/commands"
@@ -77,6 +78,50 @@ func run(b *testing.B, h http.Handler, r *http.Request, want int, rewind func())
 		h.ServeHTTP(w, r)
 		if w.status != want {
 			b.Fatalf("got status %d, want %d", w.status, want)
+		}
+	}
+}
+
+// The same over messages: BenchmarkPutCall, BenchmarkGetCall and BenchmarkTxnCall.
+func BenchmarkPutCall(b *testing.B) {
+	backend := strange{Backend: gatewaytest.New("test")}
+	backend.submit = func(context.Context, gateway.Request) (commands.Answer, error) {
+		return commands.Answer{Revision: 123456, Results: []commands.Result{{Revision: 123456}}}, nil
+	}
+	value := strings.Repeat("some text, ", 23)
+	for name, body := range map[string]string{
+		"plain": `{"key":"app/database/url","value":"` + value + `"}`,
+		"cas":   `{"key":"app/database/url","value":"` + value + `","if":[{"revision":123455}]}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			runCall(b, api.New(api.Config{Backend: backend}), gateway.Call{
+				Namespace: "default", Operation: "kv.put", Header: map[string][]string{"Idempotency-Key": {"0123456789abcdef"}}, Body: []byte(body),
+			})
+		})
+	}
+}
+
+func BenchmarkGetCall(b *testing.B) {
+	backend := gatewaytest.New("test")
+	seed(backend, "app/database/url")
+	runCall(b, api.New(api.Config{Backend: backend}), gateway.Call{Namespace: "default", Operation: "kv.get", Body: []byte(`{"key":"app/database/url"}`)})
+}
+
+func BenchmarkTxnCall(b *testing.B) {
+	backend := strange{Backend: gatewaytest.New("test")}
+	backend.submit = func(context.Context, gateway.Request) (commands.Answer, error) {
+		return commands.Answer{Revision: 7, Branch: commands.BranchThen, Results: []commands.Result{{Revision: 7}, {Revision: 7}}}, nil
+	}
+	runCall(b, api.New(api.Config{Backend: backend}), gateway.Call{Namespace: "default", Operation: "txn", Body: []byte(
+		`{"if":[{"key":"a","revision":{"op":">","to":5}}],"then":[{"put":{"key":"a","value":"some text"}},{"put":{"key":"b","value":"other text"}}]}`)})
+}
+
+func runCall(b *testing.B, door *api.Door, c gateway.Call) {
+	b.Helper()
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := door.Do(b.Context(), c); r.Status != http.StatusOK {
+			b.Fatalf("got %d: %s", r.Status, r.Body)
 		}
 	}
 }

@@ -43,6 +43,7 @@ type call struct {
 	params    [paramsMax]string
 	query     url.Values // checked: only known names, only values of their kind
 	status    int        // zero until the answer's head is out
+	message   *message   // what came in place of an HTTP request; nil for one of those
 
 	values [8]string // backs the values of headers, so that each costs no allocation of its own
 	used   int
@@ -70,6 +71,11 @@ func (c *call) head(status int) {
 
 // send sends the whole answer.
 func (c *call) send(status int, contentType string, body []byte) {
+	if c.message != nil {
+		c.status = status
+		c.message.answer(contentType, body)
+		return
+	}
 	c.set("Content-Type", contentType)
 	c.set("Content-Length", strconv.Itoa(len(body)))
 	c.head(status)
@@ -145,6 +151,9 @@ func (c *call) refuse(err error) {
 }
 
 func (c *call) problem(p *gateway.Problem) {
+	if c.message != nil {
+		c.message.problem = p
+	}
 	h := c.w.Header()
 	ledger := c.namespace
 	if c.op != nil && (c.op.group == "namespaces" || c.op.group == "cluster") {
@@ -170,6 +179,12 @@ func (c *call) problem(p *gateway.Problem) {
 func (c *call) body(limit int, what string) ([]byte, error) {
 	tooLarge := func() error {
 		return gateway.NewProblem(commands.CodeTooLarge, "%s is larger than %d bytes", what, limit)
+	}
+	if c.message != nil {
+		if len(c.message.body) > limit {
+			return nil, tooLarge()
+		}
+		return c.message.body, nil
 	}
 	n := c.r.ContentLength
 	if n > int64(limit) {

@@ -69,6 +69,9 @@ func (c *call) conditions(key string) (all []commands.Condition, err error) {
 	if v := c.query["if-value"]; v != nil {
 		all = append(all, commands.KeyValue(key, []byte(v[0])))
 	}
+	if c.message != nil {
+		all = append(all, c.message.conditions...)
+	}
 	return all, nil
 }
 
@@ -110,6 +113,9 @@ func (c *call) fresh(r event.Revision) (bool, error) {
 // accepts tells whether the client names a media type among those that it takes. Wildcards do not count: who takes
 // everything is given what is there.
 func (c *call) accepts(mediaType string) bool {
+	if c.message != nil {
+		return mediaType == "application/json"
+	}
 	for _, line := range c.r.Header["Accept"] {
 		for one := range strings.SplitSeq(line, ",") {
 			name, options, _ := strings.Cut(one, ";")

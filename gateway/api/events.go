@@ -38,6 +38,7 @@ func eventsOperation() operation {
 		}}},
 		refusals: []commands.Code{gateway.CodeInvalidFilter, gateway.CodeInvalidRevision, gateway.CodeInvalidHeader},
 		handle:   getEvents,
+		page:     pageEvents,
 	}
 }
 
@@ -91,6 +92,7 @@ func (c *call) present() (head event.Revision, err error) {
 // span is what a replay gives: revisions first to last, at most limit events that match.
 type span struct {
 	first, last event.Revision
+	head        event.Revision // as this server saw it
 	limit       uint64
 	filter      event.Filter
 }
@@ -112,7 +114,7 @@ func (c *call) span(filter event.Filter) (span, error) {
 	if err != nil {
 		return s, err
 	}
-	s.first, s.last = max(from, 1), head
+	s.first, s.last, s.head = max(from, 1), head, head
 	if bounded {
 		s.last = to
 	}

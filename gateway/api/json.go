@@ -25,20 +25,8 @@ func decode(data []byte, v any, wrong commands.Code) error {
 		return gateway.NewProblem(gateway.CodeInvalidJSON, "the body is empty; a JSON object is wanted")
 	}
 	w := walker{data: data, wrong: wrong}
-	if !utf8.Valid(data) {
-		for i := 0; ; {
-			r, size := utf8.DecodeRune(data[i:])
-			if r == utf8.RuneError && size == 1 {
-				return w.problemAt(i, gateway.CodeInvalidJSON, "a byte that is not UTF-8")
-			}
-			i += size
-		}
-	}
-	var syntax *json.SyntaxError
-	if err := json.Unmarshal(data, &json.RawMessage{}); errors.As(err, &syntax) {
-		return w.problemAt(int(syntax.Offset)-1, gateway.CodeInvalidJSON, "%v", syntax)
-	} else if err != nil {
-		return gateway.NewProblem(gateway.CodeInvalidJSON, "%v", err)
+	if err := w.check(); err != nil {
+		return err
 	}
 	if err := w.value(reflect.TypeOf(v).Elem()); err != nil {
 		return err
@@ -48,6 +36,28 @@ func decode(data []byte, v any, wrong commands.Code) error {
 		return gateway.NewProblem(wrong, "%v", err)
 	}
 	return nil
+}
+
+// check refuses what is not JSON, or not UTF-8.
+func (w *walker) check() error {
+	if !utf8.Valid(w.data) {
+		for i := 0; ; {
+			r, size := utf8.DecodeRune(w.data[i:])
+			if r == utf8.RuneError && size == 1 {
+				return w.problemAt(i, gateway.CodeInvalidJSON, "a byte that is not UTF-8")
+			}
+			i += size
+		}
+	}
+	if json.Valid(w.data) {
+		return nil
+	}
+	var syntax *json.SyntaxError
+	err := json.Unmarshal(w.data, &json.RawMessage{})
+	if errors.As(err, &syntax) {
+		return w.problemAt(int(syntax.Offset)-1, gateway.CodeInvalidJSON, "%v", syntax)
+	}
+	return gateway.NewProblem(gateway.CodeInvalidJSON, "%v", err)
 }
 
 // shorthand is a type whose JSON is an object, or in its place the value of its field To.

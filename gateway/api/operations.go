@@ -30,7 +30,9 @@ type operation struct {
 	// give are added to the document.
 	refusals []commands.Code
 
-	handle  func(*call) error
+	handle func(*call) error
+	// page answers a message in place of handle, where that sends more than a message holds.
+	page    func(*call) error
 	refused []string // headers that would have no effect; see deaf
 }
 

@@ -316,6 +316,9 @@ func refreshKey(c *call, key string) error {
 			return gateway.NewProblem(gateway.CodeConflicting, "\"refresh\" renews the TTL that the key has, under no condition: %s has no place beside it", name)
 		}
 	}
+	if c.message != nil && len(c.message.conditions) > 0 {
+		return gateway.NewProblem(gateway.CodeConflicting, "\"refresh\" renews the TTL that the key has, under no condition: \"if\" has no place beside it")
+	}
 	value, err := c.body(event.ValueBytesMax, "the value")
 	if err != nil {
 		return err

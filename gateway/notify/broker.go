@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -28,7 +29,8 @@ const (
 // The streams live in the ledger's account, where only this process connects, so whatever a client does, a
 // message that it causes cannot enter a stream. Clients live in the guests' account, which has no JetStream and
 // sees the ledger's account through exactly two windows: the subjects of fromLedger flow out of it, and requests
-// flow into it through the guard.
+// flow into it through the guard. Requests to Rollcall itself stay in the guests' account: the door takes them there
+// and answers to the guests' inboxes, as a user who may publish nowhere else.
 //
 // The obvious way, clients as restricted users of the account that holds the streams, is not safe: a JetStream
 // request may name any subject for its answer (as reply, or as a push consumer's deliver_subject), and the NATS
@@ -39,6 +41,7 @@ const (
 
 	ledgerUser = "ledger" // may do everything in the ledger's account
 	guardUser  = "guard"  // may do everything in the guests' account
+	doorUser   = "door"   // takes the guests' requests and answers them, and can say nothing but answers
 	guestUser  = "guest"  // whoever connects without credentials
 )
 
@@ -60,13 +63,17 @@ var guestPublish = []string{
 	"$JS.API.CONSUMER.LIST.*", "$JS.API.CONSUMER.NAMES.*", "$JS.API.CONSUMER.DELETE.*.*",
 	"$JS.API.CONSUMER.MSG.NEXT.*.*", "$JS.API.DIRECT.GET.>",
 	"$JS.ACK.>", "$JS.FC.>",
-	"rollcall-api.>", "$SRV.>",
+	doorPrefix + ">", "$SRV.>",
 }
+
+// doorSubjects is what the door listens to.
+var doorSubjects = []string{doorPrefix + ">", "$SRV.>"}
 
 // broker is the embedded NATS server.
 type broker struct {
 	server   *server.Server
-	password string // of the users of this process; new at every start, never leaves it
+	password string       // of the users of this process; new at every start, never leaves it
+	own      atomic.Int64 // this process's connections in the guests' account
 	log      *serverLog
 }
 
@@ -119,6 +126,10 @@ func (b *broker) options(c Config) (*server.Options, error) {
 		Users: []*server.User{
 			{Username: ledgerUser, Password: b.password, Account: ledger},
 			{Username: guardUser, Password: b.password, Account: guests},
+			{Username: doorUser, Password: b.password, Account: guests, Permissions: &server.Permissions{
+				Publish:   &server.SubjectPermission{Allow: []string{inboxPrefix + ">"}},
+				Subscribe: &server.SubjectPermission{Allow: doorSubjects},
+			}},
 			{Username: guestUser, Account: guests, Permissions: &server.Permissions{
 				Publish:   &server.SubjectPermission{Allow: guestPublish},
 				Subscribe: &server.SubjectPermission{Allow: fromLedger},
@@ -175,6 +186,9 @@ func (b *broker) connect(user, name string) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect %s to the NATS server: %w", name, err)
 	}
+	if user != ledgerUser {
+		b.own.Add(1)
+	}
 	return nc, nil
 }
 
@@ -193,13 +207,13 @@ func (b *broker) listen() error {
 	return nil
 }
 
-// clients counts the connections of clients: all in their account but the guard's.
+// clients counts the connections of clients: all in their account but this process's own.
 func (b *broker) clients() int {
 	guests, err := b.server.LookupAccount(guestsAccount)
 	if err != nil {
 		return 0
 	}
-	return max(0, guests.NumLocalConnections()-1)
+	return max(0, guests.NumLocalConnections()-int(b.own.Load()))
 }
 
 func (b *broker) close() {

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,6 +20,7 @@ const (
 	BookmarkIntervalDefault = 5 * time.Second
 	AuditIntervalDefault    = 30 * time.Second
 	RebuildWaitDefault      = time.Minute
+	DrainTimeDefault        = 5 * time.Second
 )
 
 // Config says what Start should run. A zero field means the documented default.
@@ -42,6 +44,15 @@ type Config struct {
 	BookmarkInterval time.Duration
 	// AuditInterval is how long a quiet stream goes unchecked (30 s).
 	AuditInterval time.Duration
+	// Do answers a request of a client; without it, none is taken. It is called concurrently, and returns soon after its
+	// context ends.
+	Do func(context.Context, gateway.Call) gateway.Reply
+	// Operations are the names of the requests that Do knows, for those who look what there is.
+	Operations []string
+	// Version is that of the program. The service says so where it is a semantic version, and 0.0.0 otherwise.
+	Version string
+	// DrainTime is how long Close waits for requests that are under way (5 s).
+	DrainTime time.Duration
 	// RebuildWait is how long Start waits for all windows before it lets clients in without the missing ones
 	// (1 min).
 	RebuildWait time.Duration
@@ -59,6 +70,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.AuditInterval == 0 {
 		c.AuditInterval = AuditIntervalDefault
+	}
+	if c.DrainTime == 0 {
+		c.DrainTime = DrainTimeDefault
 	}
 	if c.RebuildWait == 0 {
 		c.RebuildWait = RebuildWaitDefault
@@ -87,7 +101,7 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("window age %s: want at least %s", c.WindowAge, WindowAgeMin))
 	}
 	for name, d := range map[string]time.Duration{
-		"bookmark interval": c.BookmarkInterval, "audit interval": c.AuditInterval, "rebuild wait": c.RebuildWait,
+		"bookmark interval": c.BookmarkInterval, "audit interval": c.AuditInterval, "rebuild wait": c.RebuildWait, "drain time": c.DrainTime,
 	} {
 		if d < 0 {
 			faults = append(faults, fmt.Errorf("%s %s: want none below zero", name, d))

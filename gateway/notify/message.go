@@ -21,10 +21,11 @@ const (
 // headerExpected has JetStream refuse a message unless it becomes the very next one.
 const headerExpected = nats.ExpectedLastSeqHdr
 
-// The subjects of this package. Each of the private ones exists in the ledger's account only.
+// The subjects of this package. Each of the private ones (with an underscore) exists in the ledger's account only.
 const (
 	subjectPrefix  = "rollcall."          // rollcall.{namespace}.{path}: an event
 	bookmarkPrefix = "rollcall-bookmark." // rollcall-bookmark.{namespace}: how far the namespace is
+	doorPrefix     = "rollcall-api."      // rollcall-api.{namespace}.{operation}: a request
 	fillPrefix     = "_fill."             // _fill.{namespace}.{path}: an event for the stream alone
 	privatePrefix  = "_inner."            // answers to this process
 )

@@ -1,4 +1,4 @@
-// Package notify pushes every event of every namespace to NATS clients.
+// Package notify pushes every event of every namespace to NATS clients, and takes their requests.
 //
 // It runs an embedded, unclustered NATS server and feeds it from the ledgers: one JetStream memory stream per
 // namespace, whose sequence numbers are the ledger's revisions. It deliberately knows nothing of Raft, of other
@@ -31,6 +31,7 @@ type Server struct {
 	broker *broker
 	feed   *nats.Conn // all feeders publish on it
 	guard  *guard
+	door   *door // nil where no requests are taken
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // every goroutine of this package
 
@@ -86,6 +87,11 @@ func (s *Server) run(ctx, running context.Context) (err error) {
 		return err
 	}
 	s.ensurePlaced(running)
+	if s.config.Do != nil {
+		if s.door, err = startDoor(s.broker, s.config); err != nil {
+			return err
+		}
+	}
 	return s.broker.listen()
 }
 
@@ -138,8 +144,12 @@ func (s *Server) Ready() error {
 	return nil
 }
 
-// Close disconnects the clients and stops everything that Start began. It may be called more than once.
+// Close has requests that are under way end, refusing others, then disconnects the clients and stops everything that
+// Start began. It may be called more than once.
 func (s *Server) Close() {
+	if s.door != nil {
+		s.door.close(s.config.DrainTime)
+	}
 	s.cancel()
 	s.tasks.Wait()
 	if s.guard != nil {

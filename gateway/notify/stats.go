@@ -15,6 +15,9 @@ import (
 type Stats struct {
 	// Clients is how many connections there are.
 	Clients int
+	// Refused counts the requests that were refused because too many were under way, Unanswerable those that were not
+	// carried out because their answer had nowhere to go, and Lost those that the NATS library dropped.
+	Refused, Unanswerable, Lost uint64
 	// Namespaces are sorted by name.
 	Namespaces []NamespaceStats
 }
@@ -34,6 +37,9 @@ type NamespaceStats struct {
 // Stats looks at the server.
 func (s *Server) Stats() Stats {
 	stats := Stats{Clients: s.broker.clients()}
+	if d := s.door; d != nil {
+		stats.Refused, stats.Unanswerable, stats.Lost = d.refused.Load(), d.unanswerable.Load(), d.lost()
+	}
 	for _, f := range s.list() {
 		reached := f.reached.Load()
 		n := NamespaceStats{
