@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"time"
 )
 
@@ -188,7 +187,7 @@ type wireReported struct {
 // change of status is an event; reporting the same again renews the check's TTL. An instance, or a check of it, that is
 // not there is ErrNotFound.
 func (c *Client) Report(ctx context.Context, service, id, check string, status Status, output string, options ...WriteOption) (Reported, error) {
-	r := c.instanceRequest(http.MethodPut, service, id, options, "checks", escapeSegment(check))
+	r := c.newRequest("checks.put", "service", service, "id", id, "check", check).with(options)
 	body := struct {
 		Status Status `json:"status"`
 		Output string `json:"output,omitempty"`
@@ -205,7 +204,7 @@ func (c *Client) Report(ctx context.Context, service, id, check string, status S
 
 // SetMaintenance takes an instance out of use, whatever its checks say, and says why; or puts it back.
 func (c *Client) SetMaintenance(ctx context.Context, service, id string, enabled bool, reason string, options ...WriteOption) (Written, error) {
-	r := c.instanceRequest(http.MethodPut, service, id, options, "maintenance")
+	r := c.newRequest("instances.maintenance", "service", service, "id", id).with(options)
 	if err := r.json(newMaintenance(enabled, reason)); err != nil {
 		return Written{}, err
 	}

@@ -10,9 +10,9 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -46,14 +46,35 @@ type Options struct {
 
 // Client is a connection to a cluster, for one namespace. It may be used concurrently.
 type Client struct {
-	servers   []*url.URL
+	// What follows is shared by the copies of In.
+	all, web *pool // all servers, and those that speak HTTP
+	http     *http.Client
+	life     context.Context // ends with Close
+	end      context.CancelFunc
+	ownHTTP  bool
+
 	namespace string
 	reason    string
-	http      *http.Client
 	idle      time.Duration
 	retryFor  time.Duration
-	preferred *atomic.Uint32 // index of the server that answered last; shared by the copies of In
+	attempt   time.Duration // how long an answer may take over NATS
+	room      room          // of a watch over NATS
 }
+
+// server is one of the servers. It is reached over HTTP, or through its link.
+type server struct {
+	name string
+	base *url.URL // of HTTP
+	link *link    // of NATS; nil for HTTP
+}
+
+// pool is servers of which one is preferred while it answers.
+type pool struct {
+	servers   []*server
+	preferred atomic.Uint32 // counts on for ever; its remainder is the index
+}
+
+func (p *pool) at(n uint32) *server { return p.servers[int(n)%len(p.servers)] }
 
 // New makes a client. It connects to nothing yet, and fails only on options that make no sense.
 func New(o Options) (*Client, error) {
@@ -69,21 +90,41 @@ func New(o Options) (*Client, error) {
 	if o.RetryFor == 0 {
 		o.RetryFor = retryFor
 	}
-	if o.HTTPClient == nil {
-		o.HTTPClient = newHTTPClient()
-	}
 	c := &Client{
 		namespace: o.Namespace, reason: o.Reason, http: o.HTTPClient, idle: o.StreamIdle,
-		retryFor: min(o.RetryFor, retryForMax), preferred: new(atomic.Uint32),
+		retryFor: min(o.RetryFor, retryForMax), attempt: attemptTime, room: tapRoom, all: new(pool), web: new(pool),
 	}
-	for _, s := range o.Servers {
-		u, err := parseServer(s)
+	if c.http == nil {
+		c.http, c.ownHTTP = newHTTPClient(), true
+	}
+	c.life, c.end = context.WithCancel(context.Background())
+	for _, text := range o.Servers {
+		s, err := newServer(c.life, text)
 		if err != nil {
+			c.end()
 			return nil, err
 		}
-		c.servers = append(c.servers, u)
+		c.all.servers = append(c.all.servers, s)
+		if s.link == nil {
+			c.web.servers = append(c.web.servers, s)
+		}
 	}
 	return c, nil
+}
+
+// Close ends the client, and its copies of In: connections over NATS are closed, watches end, and calls fail with
+// ErrClosed, those under way with what a broken connection gives. It may be called more than once. A client that speaks
+// HTTP alone need not be closed.
+func (c *Client) Close() {
+	c.end()
+	for _, s := range c.all.servers {
+		if s.link != nil {
+			s.link.close()
+		}
+	}
+	if c.ownHTTP {
+		c.http.CloseIdleConnections()
+	}
 }
 
 // In is the same client for another namespace.
@@ -96,34 +137,29 @@ func (c *Client) In(namespace string) *Client {
 // Namespace is the namespace that the calls are about.
 func (c *Client) Namespace() string { return c.namespace }
 
-func parseServer(text string) (*url.URL, error) {
+func newServer(life context.Context, text string) (*server, error) {
 	u, err := url.Parse(text)
 	if err == nil {
 		switch {
-		case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-			err = errors.New("it must look like http://HOST:PORT")
+		case u.Scheme == "tls":
+			err = errors.New("NATS is not spoken over TLS yet; it must look like nats://HOST:PORT or http://HOST:PORT")
+		case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "nats", u.Host == "":
+			err = errors.New("it must look like http://HOST:PORT or nats://HOST:PORT")
 		case u.RawQuery != "" || u.Fragment != "":
 			err = errors.New("it must have neither a query nor a fragment")
+		case u.Scheme == "nats" && strings.Trim(u.Path, "/") != "":
+			err = errors.New("a NATS server has no path")
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("server address %q: %w", text, err)
 	}
-	return u.JoinPath("/"), nil
-}
-
-func newHTTPClient() *http.Client {
-	dialer := net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
-	return &http.Client{
-		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSHandshakeTimeout: 5 * time.Second,
-			MaxIdleConns: 256, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true,
-			// A server answers within its own time limit or is not there any more, and then another one is to be asked.
-			ResponseHeaderTimeout: 15 * time.Second,
-		},
-		// A redirect would come from something in between that cleaned the path, and so named another key.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	if u.Scheme == "nats" {
+		u.Path = ""
+		return &server{name: u.Redacted(), link: &link{url: u.String(), life: life}}, nil
 	}
+	u = u.JoinPath("/")
+	return &server{name: u.String(), base: u}, nil
 }
 
 // Escape writes a key, or another name, as it stands in a URL's path: every byte that is neither unreserved (RFC 3986

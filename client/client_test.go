@@ -26,7 +26,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // newClient speaks to handlers, one server each.
-func newClient(t *testing.T, o client.Options, handlers ...http.HandlerFunc) *client.Client {
+func newClient(t testing.TB, o client.Options, handlers ...http.HandlerFunc) *client.Client {
 	t.Helper()
 	for _, h := range handlers {
 		s := httptest.NewServer(h)
@@ -43,6 +43,7 @@ func newClient(t *testing.T, o client.Options, handlers ...http.HandlerFunc) *cl
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(c.Close)
 	return c
 }
 
@@ -55,7 +56,7 @@ func problem(w http.ResponseWriter, status int, code client.Code, detail string)
 }
 
 // closedServer is the address of a server that is not there.
-func closedServer(t *testing.T) string {
+func closedServer(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"net/http"
 )
 
 // Format is how a document is written. A server may know more than are named here.
@@ -31,14 +30,14 @@ type Document struct {
 // empty one is every key. Where nothing is there it is ErrNotFound, and ErrDocumentConflict where two keys cannot stand
 // in one document.
 func (c *Client) Document(ctx context.Context, prefix string, format Format, options ...ReadOption) (Document, error) {
-	r := newRequest(http.MethodGet, c.path("kv")).options(options)
-	r.query.Set("prefix", prefix)
-	r.query.Set("format", string(format))
+	r := c.newRequest("kv.list").options(options)
+	r.ask("prefix", prefix)
+	r.ask("format", string(format))
 	a, err := c.do(ctx, r)
 	if err != nil {
 		return Document{}, fmt.Errorf("read document %q: %w", prefix, err)
 	}
-	return Document{Revision: headRevision(a.header), Content: a.body, ContentType: a.header.Get("Content-Type")}, nil
+	return Document{Revision: a.revision, Content: a.body, ContentType: a.contentType}, nil
 }
 
 // DocumentWritten is the answer to a document.
@@ -53,7 +52,7 @@ type DocumentWritten struct {
 }
 
 // Replace deletes the keys at the prefix that a document lacks; without it they stay. It is for documents.
-func Replace() WriteOption { return func(r *request) { r.query.Set("mode", "replace") } }
+func Replace() WriteOption { return func(r *request) { r.ask("mode", "replace") } }
 
 // PutDocument gives the keys at a prefix the values of a document, in one commit that writes only what differs. With
 // IfRevision it goes ahead only while none of these keys has changed since that revision. What is no document is
@@ -75,14 +74,9 @@ func (c *Client) RehearseDocument(ctx context.Context, prefix string, format For
 }
 
 func (c *Client) documentRequest(prefix string, format Format, content []byte, options []WriteOption) *request {
-	r := newRequest(http.MethodPut, c.path("kv"))
-	for _, o := range options {
-		o(r)
-	}
-	r.query.Set("prefix", prefix)
-	r.query.Set("format", string(format))
-	if r.body = content; content == nil {
-		r.body = []byte{} // an empty document, not a request without a body
-	}
+	r := c.newRequest("kv.put-tree").with(options)
+	r.ask("prefix", prefix)
+	r.ask("format", string(format))
+	r.setValue(content)
 	return r
 }

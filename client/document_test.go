@@ -8,7 +8,10 @@ import (
 )
 
 func TestDocumentsAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{Reason: "trying"}, newDoor(t).ServeHTTP)
+	overDoors(t, client.Options{Reason: "trying"}, testDocumentsAtTheDoor)
+}
+
+func testDocumentsAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	got := must(c.PutDocument(ctx, "app", client.YAML, []byte("a: 1\nb: {c: x}\n")))(t)
 	if want := (client.DocumentWritten{Revision: 3, Put: 2}); got != want {

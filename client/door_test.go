@@ -16,14 +16,49 @@ import (
 	"github.com/rollcall/rollcall/client"
 	"github.com/rollcall/rollcall/gateway/api"
 	"github.com/rollcall/rollcall/gateway/gatewaytest"
+	"github.com/rollcall/rollcall/gateway/notify"
 )
 
 // newDoor is the real HTTP door over a backend in memory.
-func newDoor(t *testing.T) http.Handler {
+func newDoor(t testing.TB) http.Handler {
+	t.Helper()
+	return newDoorTo(t, gatewaytest.New("test"))
+}
+
+func newDoorTo(t testing.TB, b *gatewaytest.Backend) *api.Door {
 	t.Helper()
 	streams, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
-	return api.New(api.Config{Backend: gatewaytest.New("test"), Logger: slog.New(slog.DiscardHandler), Streams: streams, Bookmark: 20 * time.Millisecond})
+	return api.New(api.Config{Backend: b, Logger: slog.New(slog.DiscardHandler), Streams: streams, Bookmark: 20 * time.Millisecond})
+}
+
+// newNATS is the real NATS door to a backend, at an address.
+func newNATS(t testing.TB, b *gatewaytest.Backend) string {
+	t.Helper()
+	return "nats://" + startNATS(t, b).Addr().String()
+}
+
+func startNATS(t testing.TB, b *gatewaytest.Backend) *notify.Server {
+	t.Helper()
+	door := newDoorTo(t, b)
+	s, err := notify.Start(context.Background(), notify.Config{
+		Listen: "127.0.0.1:0", StoreDir: t.TempDir(), Backend: b, BookmarkInterval: 20 * time.Millisecond,
+		Do: door.Do, Operations: door.Operations(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// overDoors runs a test through each of the doors of a server of its own.
+func overDoors(t *testing.T, o client.Options, test func(*testing.T, *client.Client)) {
+	t.Run("http", func(t *testing.T) { test(t, newClient(t, o, newDoor(t).ServeHTTP)) })
+	t.Run("nats", func(t *testing.T) {
+		o.Servers = []string{newNATS(t, gatewaytest.New("test"))}
+		test(t, newClient(t, o))
+	})
 }
 
 func must[T any](v T, err error) func(*testing.T) T {
@@ -37,7 +72,10 @@ func must[T any](v T, err error) func(*testing.T) T {
 }
 
 func TestKeysAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{Reason: "trying"}, newDoor(t).ServeHTTP)
+	overDoors(t, client.Options{Reason: "trying"}, testKeysAtTheDoor)
+}
+
+func testKeysAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	if w := must(c.Put(ctx, "a", []byte{0xff, 0}, client.IfAbsent(), client.ContentType("x/y"), client.Flags(3)))(t); !w.Created || w.Revision != 2 {
 		t.Errorf("got %+v", w)
@@ -70,8 +108,9 @@ func TestKeysAtTheDoor(t *testing.T) {
 }
 
 // What the door makes of a key is the key, also where a path would mean something else.
-func TestAnyKeyAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+func TestAnyKeyAtTheDoor(t *testing.T) { overDoors(t, client.Options{}, testAnyKeyAtTheDoor) }
+
+func testAnyKeyAtTheDoor(t *testing.T, c *client.Client) {
 	segment := rapid.OneOf(rapid.SampledFrom([]string{"", ".", "..", "%", "%2F", "a", " ", "?", "#", ";", "+"}), rapid.StringMatching(`[^/\x00]{1,8}`))
 	rapid.Check(t, func(rt *rapid.T) {
 		key := "k"
@@ -89,8 +128,9 @@ func TestAnyKeyAtTheDoor(t *testing.T) {
 	})
 }
 
-func TestListsAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+func TestListsAtTheDoor(t *testing.T) { overDoors(t, client.Options{}, testListsAtTheDoor) }
+
+func testListsAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	const keys = 700 // more than two pages
 	for at := 0; at < keys; {
@@ -128,8 +168,9 @@ func TestListsAtTheDoor(t *testing.T) {
 	}
 }
 
-func TestTxnAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+func TestTxnAtTheDoor(t *testing.T) { overDoors(t, client.Options{}, testTxnAtTheDoor) }
+
+func testTxnAtTheDoor(t *testing.T, c *client.Client) {
 	txn := client.Txn{
 		If: []client.Condition{
 			client.KeyExists("a", false), client.KeyRevision("a", client.Equal, 0), client.KeyVersion("a", client.Less, 1),
@@ -153,8 +194,9 @@ func TestTxnAtTheDoor(t *testing.T) {
 	}
 }
 
-func TestServicesAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+func TestServicesAtTheDoor(t *testing.T) { overDoors(t, client.Options{}, testServicesAtTheDoor) }
+
+func testServicesAtTheDoor(t *testing.T, c *client.Client) {
 	ctx, zero := t.Context(), uint16(0)
 	one := client.Instance{
 		Service: "web/x", ID: "..", Node: "n", Address: "10.0.0.1", Port: 80, Protocol: "http", Version: "1",

@@ -27,28 +27,9 @@ type Event struct {
 	Commit   uint64 // the last revision of the change that it belongs to
 	Actor    string
 	Reason   string
+	Source   string          // the ledger: rollcall/{cluster}/{namespace}
 	Data     json.RawMessage // the new state, by type
 	Raw      json.RawMessage // the whole CloudEvent as it came
-}
-
-func parseEvent(raw []byte) (Event, error) {
-	var w struct {
-		Type     string          `json:"type"`
-		Subject  string          `json:"subject"`
-		Time     time.Time       `json:"time"`
-		Revision uint64          `json:"revision,string"`
-		Commit   uint64          `json:"commit,string"`
-		Actor    string          `json:"actor"`
-		Reason   string          `json:"reason"`
-		Data     json.RawMessage `json:"data"`
-	}
-	if err := json.Unmarshal(raw, &w); err != nil {
-		return Event{}, fmt.Errorf("read event %.80q: %w", raw, err)
-	}
-	return Event{
-		Type: w.Type, Subject: w.Subject, Time: w.Time, Revision: w.Revision, Commit: w.Commit, Actor: w.Actor,
-		Reason: w.Reason, Data: w.Data, Raw: append(json.RawMessage(nil), raw...),
-	}, nil
 }
 
 // OrderError says that a server sent an event again, or out of order. A stream ends with it.
@@ -77,8 +58,12 @@ func (c *Client) Events(ctx context.Context, want Range) iter.Seq2[Event, error]
 		for failures := 0; ; {
 			before := r.last
 			err := r.read(ctx, func(e Event) bool { return yield(e, nil) })
-			if r.done || err == nil {
+			switch {
+			case r.done && err == nil:
 				return
+			case err == nil: // there is another page
+				failures = 0
+				continue
 			}
 			if failures++; r.last != before {
 				failures = 1
@@ -100,13 +85,26 @@ type replay struct {
 	done   bool   // the reader wants no more, or there is no more
 }
 
-// read reads one answer of /events; nil means that it was whole.
+// read reads one answer of /events, or one page of it over NATS; nil means that there is no more.
 func (r *replay) read(ctx context.Context, yield func(Event) bool) error {
-	response, err := r.client.open(ctx, r.client.eventsRequest(r.want, "application/x-ndjson"))
-	if err != nil {
+	var response *http.Response
+	var page *eventsPage
+	err := r.client.retry(ctx, r.client.eventsRequest(r.want, ""), func(to *server) (err error) {
+		if to.link != nil {
+			page, err = r.page(ctx, to)
+		} else {
+			response, err = r.client.openAt(ctx, r.client.eventsRequest(r.want, "application/x-ndjson"), to)
+		}
 		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case page != nil:
+		return r.takePage(page, yield)
 	}
 	defer response.Body.Close()
+	defer context.AfterFunc(r.client.life, func() { response.Body.Close() })()
 	if r.want.To == 0 { // the present is what it was at the first request, however many there are
 		r.want.To = headRevision(response.Header)
 	}
@@ -115,18 +113,40 @@ func (r *replay) read(ctx context.Context, yield func(Event) bool) error {
 		if len(lines.Bytes()) == 0 {
 			continue
 		}
-		e, err := parseEvent(lines.Bytes())
-		if err != nil {
+		if err := r.take(lines.Bytes(), yield); err != nil || r.done {
 			return err
-		}
-		if err := r.advance(e.Revision); err != nil {
-			return err
-		}
-		if r.done = !yield(e) || r.done; r.done {
-			return nil
 		}
 	}
+	r.done = lines.Err() == nil
 	return streamError(lines.Err())
+}
+
+// takePage takes one page.
+func (r *replay) takePage(page *eventsPage, yield func(Event) bool) error {
+	if r.want.To == 0 {
+		r.want.To = page.Revision
+	}
+	for _, raw := range page.Events {
+		if err := r.take(raw, yield); err != nil || r.done {
+			return err
+		}
+	}
+	r.want.From = max(r.want.From, page.Next)
+	r.done = page.Next == 0 || page.Next > r.want.To
+	return nil
+}
+
+// take takes one event.
+func (r *replay) take(raw []byte, yield func(Event) bool) error {
+	e, err := parseEvent(raw)
+	if err != nil {
+		return err
+	}
+	if err := r.advance(e.Revision); err != nil {
+		return err
+	}
+	r.done = !yield(e) || r.done
+	return nil
 }
 
 // advance takes note of an event, and of what is left after it.
@@ -145,47 +165,23 @@ func (r *replay) advance(revision uint64) error {
 }
 
 func (c *Client) eventsRequest(want Range, accept string) *request {
-	r := newRequest(http.MethodGet, c.path("events"))
-	r.header.Set("Accept", accept)
+	r := c.newRequest("events")
+	if accept != "" {
+		r.set("Accept", accept)
+	}
 	if want.From > 0 {
-		r.query.Set("from", strconv.FormatUint(want.From, 10))
+		r.ask("from", strconv.FormatUint(want.From, 10))
 	}
 	if want.To > 0 {
-		r.query.Set("to", strconv.FormatUint(want.To, 10))
+		r.ask("to", strconv.FormatUint(want.To, 10))
 	}
 	if want.Limit > 0 {
-		r.query.Set("limit", strconv.Itoa(want.Limit))
+		r.ask("limit", strconv.Itoa(want.Limit))
 	}
 	if want.Subject != "" {
-		r.query.Set("subject", want.Subject)
+		r.ask("subject", want.Subject)
 	}
 	return r
-}
-
-// open sends a request whose answer is a stream, to each server in turn until one accepts it.
-func (c *Client) open(ctx context.Context, r *request) (response *http.Response, err error) {
-	err = c.retry(ctx, r, func(at int) error {
-		response, err = c.openAt(ctx, r, at)
-		return err
-	})
-	return response, err
-}
-
-// openAt sends it to one server.
-func (c *Client) openAt(ctx context.Context, r *request, at int) (*http.Response, error) {
-	response, err := c.send(ctx, r, at)
-	if err != nil {
-		return nil, err
-	}
-	if response.StatusCode == http.StatusOK {
-		return response, nil
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, problemBytesMax))
-	if err != nil {
-		return nil, &brokenError{r.write(), err}
-	}
-	return nil, newProblem(response, c.servers[at].String(), body)
 }
 
 // newLines reads lines that end in LF or CR LF, each of at most lineBytesMax. What is cut off before its line end is no

@@ -32,7 +32,10 @@ var everyCheck = []client.Check{
 
 // What is registered comes back as it was, so that it can be changed and registered again; only credentials do not.
 func TestRegistrationsComeBack(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+	overDoors(t, client.Options{}, testRegistrationsComeBack)
+}
+
+func testRegistrationsComeBack(t *testing.T, c *client.Client) {
 	ctx, one := t.Context(), uint16(1)
 	given := client.Instance{
 		Service: "web", ID: "web-1", Address: "10.0.0.1", TTL: time.Minute, Checks: everyCheck, Weight: &one, Priority: &one,
@@ -92,7 +95,10 @@ func TestCheckStatesAreRead(t *testing.T) {
 }
 
 func TestHealthAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{Reason: "trying"}, newDoor(t).ServeHTTP)
+	overDoors(t, client.Options{Reason: "trying"}, testHealthAtTheDoor)
+}
+
+func testHealthAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	state := func() client.InstanceState {
 		t.Helper()
@@ -142,7 +148,10 @@ func TestHealthAtTheDoor(t *testing.T) {
 }
 
 func TestServiceSettingsAndQueriesAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+	overDoors(t, client.Options{}, testServiceSettingsAndQueriesAtTheDoor)
+}
+
+func testServiceSettingsAndQueriesAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	for id, status := range map[string]client.Status{"1": client.Passing, "2": client.Warning, "3": client.Critical} {
 		must(c.Register(ctx, client.Instance{
@@ -180,8 +189,9 @@ func TestServiceSettingsAndQueriesAtTheDoor(t *testing.T) {
 	}
 }
 
-func TestCredentialsAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+func TestCredentialsAtTheDoor(t *testing.T) { overDoors(t, client.Options{}, testCredentialsAtTheDoor) }
+
+func testCredentialsAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	i := client.Instance{Service: "db", ID: "1", Address: "10.0.0.1", Credentials: client.Credentials{"user": "u", "password": "hidden"}}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
@@ -206,8 +216,9 @@ func TestCredentialsAtTheDoor(t *testing.T) {
 	}
 }
 
-func TestNodesAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+func TestNodesAtTheDoor(t *testing.T) { overDoors(t, client.Options{}, testNodesAtTheDoor) }
+
+func testNodesAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	node := client.Node{Name: "host/1", Address: "192.0.2.1", Meta: map[string]string{"rack": "7"}}
 	if w := must(c.PutNode(ctx, node))(t); !w.Created || w.Revision != 2 {
@@ -244,8 +255,9 @@ func TestNodesAtTheDoor(t *testing.T) {
 }
 
 // The subjects are those that the server's events have.
-func TestSubjectsAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+func TestSubjectsAtTheDoor(t *testing.T) { overDoors(t, client.Options{}, testSubjectsAtTheDoor) }
+
+func testSubjectsAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	const service, id = "we b.x/>", "*"
 	must(c.Register(ctx, client.Instance{Service: service, ID: id, Address: "10.0.0.1"}))(t)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"net/http"
 	"slices"
 	"strings"
 )
@@ -58,9 +57,9 @@ func (c *Client) History(ctx context.Context, subject string, options ...ReadOpt
 				Events []json.RawMessage `json:"events"`
 				Next   uint64            `json:"next"`
 			}
-			r := newRequest(http.MethodGet, c.path("history")).options(options)
-			r.query.Set("subject", subject)
-			if _, err := c.read(ctx, r, &page); err != nil {
+			r := c.newRequest("history").options(options)
+			r.ask("subject", subject)
+			if err := c.readPage(ctx, r, &page, 0); err != nil {
 				yield(Event{}, fmt.Errorf("history of %q: %w", subject, err))
 				return
 			}

@@ -2,12 +2,14 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -70,33 +72,28 @@ type Written struct {
 // Put gives a key a value. A condition that does not hold is ErrConditionFailed, and the Problem has the revision
 // that the key is at.
 func (c *Client) Put(ctx context.Context, key string, value []byte, options ...WriteOption) (Written, error) {
-	r := c.keyRequest(http.MethodPut, key, options)
-	if r.body = value; value == nil {
-		r.body = []byte{} // an empty value, not a request without a body
-	}
+	r := c.newRequest("kv.put", "key", key).with(options)
+	r.setValue(value)
 	return c.written(ctx, r, "put key", key)
 }
 
 // Delete removes a key. A key that is not there is ErrNotFound.
 func (c *Client) Delete(ctx context.Context, key string, options ...WriteOption) (Written, error) {
-	return c.written(ctx, c.keyRequest(http.MethodDelete, key, options), "delete key", key)
+	return c.written(ctx, c.newRequest("kv.delete", "key", key).with(options), "delete key", key)
 }
 
 // DeletePrefix removes every key that starts with a prefix, in one commit; the empty prefix means every key. No such
 // key is ErrNotFound.
 func (c *Client) DeletePrefix(ctx context.Context, prefix string, options ...WriteOption) (Written, error) {
-	r := newRequest(http.MethodDelete, c.path("kv"))
-	for _, o := range options {
-		o(r)
-	}
-	r.query.Set("prefix", prefix)
+	r := c.newRequest("kv.delete-prefix").with(options)
+	r.ask("prefix", prefix)
 	return c.written(ctx, r, "delete prefix", prefix)
 }
 
 // Get reads a key. A key that is not there is ErrNotFound.
 func (c *Client) Get(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
-	r := newRequest(http.MethodGet, c.path("kv", Escape(key))).options(options)
-	r.header.Set("Accept", "application/json")
+	r := c.newRequest("kv.get", "key", key).options(options)
+	r.set("Accept", "application/json")
 	var w wireEntry
 	if _, err := c.read(ctx, r, &w); err != nil {
 		return Entry{}, fmt.Errorf("get key %q: %w", key, err)
@@ -134,8 +131,12 @@ func (c *Client) ListPage(ctx context.Context, prefix, after string, limit int, 
 // List yields the entries whose keys start with a prefix, in key order, all of them as of one revision. An error ends
 // the list.
 func (c *Client) List(ctx context.Context, prefix string, options ...ReadOption) iter.Seq2[Entry, error] {
+	limit := listMax
 	return paged(options, func(after string, options []ReadOption) ([]Entry, uint64, string, error) {
-		p, err := c.ListPage(ctx, prefix, after, listMax, options...)
+		p, err := c.ListPage(ctx, prefix, after, limit, options...)
+		if n := len(p.Entries); n > 0 && p.Next != "" {
+			limit = min(limit, n) // where fewer fitted, the next ones will hardly be smaller
+		}
 		return p.Entries, p.Revision, p.Next, err
 	})
 }
@@ -156,18 +157,15 @@ func (c *Client) Keys(ctx context.Context, prefix, separator string, options ...
 }
 
 func (c *Client) listPage(ctx context.Context, v any, prefix, after, separator string, limit int, options []ReadOption) error {
-	r := newRequest(http.MethodGet, c.path("kv")).options(options)
-	r.query.Set("prefix", prefix)
+	r := c.newRequest("kv.list").options(options)
+	r.ask("prefix", prefix)
 	if after != "" {
-		r.query.Set("after", after)
+		r.ask("after", after)
 	}
 	if separator != "" {
-		r.query.Set("separator", separator)
+		r.ask("separator", separator)
 	}
-	if limit > 0 {
-		r.query.Set("limit", strconv.Itoa(limit))
-	}
-	if _, err := c.read(ctx, r, v); err != nil {
+	if err := c.readPage(ctx, r, v, limit); err != nil {
 		return fmt.Errorf("list prefix %q: %w", prefix, err)
 	}
 	return nil
@@ -204,20 +202,16 @@ func paged[T any](options []ReadOption, fetch func(after string, options []ReadO
 	}
 }
 
-func (c *Client) keyRequest(method, key string, options []WriteOption) *request {
-	r := newRequest(method, c.path("kv", Escape(key)))
-	for _, o := range options {
-		o(r)
-	}
-	return r
-}
-
 func (c *Client) written(ctx context.Context, r *request, what, name string) (Written, error) {
 	a, err := c.do(ctx, r)
 	if err != nil {
 		return Written{}, fmt.Errorf("%s %q: %w", what, name, err)
 	}
 	w := Written{Created: a.status == http.StatusCreated}
+	if revision, ok := onlyRevision(a.body); ok {
+		w.Revision = revision
+		return w, nil
+	}
 	return w, a.decode(&w)
 }
 
@@ -227,5 +221,31 @@ func (c *Client) read(ctx context.Context, r *request, v any) (revision uint64, 
 	if err != nil {
 		return 0, err
 	}
-	return headRevision(a.header), a.decode(v)
+	return a.revision, a.decode(v)
 }
+
+// pageDefault is more than a page that is not asked to be smaller needs to have to be too large for a message.
+const pageDefault = 1024
+
+// readPage reads a page of at most limit things, where zero leaves that to the server. One that is too large for a
+// message is asked for again with fewer things in it.
+func (c *Client) readPage(ctx context.Context, r *request, v any, limit int) error {
+	for {
+		if limit > 0 {
+			r.ask("limit", strconv.Itoa(limit))
+		}
+		r.pages = limit != 1
+		_, err := c.read(ctx, r, v)
+		p, ok := errors.AsType[*Problem](err)
+		if !ok || p.Code != ErrTooLarge || !r.pages || !overNATS(p) {
+			return err
+		}
+		if limit == 0 {
+			limit = pageDefault
+		}
+		limit = max(1, limit/4)
+	}
+}
+
+// overNATS tells whether a refusal came over NATS.
+func overNATS(p *Problem) bool { return strings.HasPrefix(p.Server, "nats:") }

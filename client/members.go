@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"net/url"
 )
 
 // Member is a server of the cluster.
@@ -34,7 +32,7 @@ func (c *Client) Members(ctx context.Context) ([]Member, error) {
 	var w struct {
 		Members []Member `json:"members"`
 	}
-	if _, err := c.read(ctx, systemRequest(http.MethodGet, "members"), &w); err != nil {
+	if _, err := c.read(ctx, systemRequest("members.list"), &w); err != nil {
 		return nil, fmt.Errorf("list members: %w", err)
 	}
 	return w.Members, nil
@@ -45,7 +43,7 @@ func (c *Client) Groups(ctx context.Context) ([]Group, error) {
 	var w struct {
 		Groups []Group `json:"groups"`
 	}
-	if _, err := c.read(ctx, systemRequest(http.MethodGet, "groups"), &w); err != nil {
+	if _, err := c.read(ctx, systemRequest("groups.list"), &w); err != nil {
 		return nil, fmt.Errorf("list groups: %w", err)
 	}
 	return w.Groups, nil
@@ -53,7 +51,7 @@ func (c *Client) Groups(ctx context.Context) ([]Group, error) {
 
 // AddMember keeps a place for a server that is to be started with --join: its name, and HOST:PORT of its Raft listener.
 func (c *Client) AddMember(ctx context.Context, name, raft string, voter bool) (Written, error) {
-	r := newRequest(http.MethodPut, "v1/_system/members/"+escapeSegment(name))
+	r := systemRequest("members.put", "name", name)
 	if err := r.json(map[string]any{"raft": raft, "voter": voter}); err != nil {
 		return Written{}, err
 	}
@@ -62,14 +60,10 @@ func (c *Client) AddMember(ctx context.Context, name, raft string, voter bool) (
 
 // PromoteMember has a server vote once it has caught up.
 func (c *Client) PromoteMember(ctx context.Context, name string) (Written, error) {
-	return c.written(ctx, newRequest(http.MethodPut, "v1/_system/members/"+escapeSegment(name)+"/promote"), "promote member", name)
+	return c.written(ctx, systemRequest("members.promote", "name", name), "promote member", name)
 }
 
 // RemoveMember removes a server from the cluster. It is refused where too few that vote would be left.
 func (c *Client) RemoveMember(ctx context.Context, name string) (Written, error) {
-	return c.written(ctx, newRequest(http.MethodDelete, "v1/_system/members/"+escapeSegment(name)), "remove member", name)
-}
-
-func systemRequest(method, what string) *request {
-	return &request{method: method, path: "v1/_system/" + what, query: url.Values{}, header: http.Header{}}
+	return c.written(ctx, systemRequest("members.remove", "name", name), "remove member", name)
 }

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 )
 
@@ -53,7 +52,7 @@ type NamespaceSettings struct {
 //
 // While one of that name is being deleted, or filled, it is refused: Problem says for how long.
 func (c *Client) ConfigureNamespace(ctx context.Context, name string, s NamespaceSettings, options ...WriteOption) (Written, error) {
-	r := namespaceRequest(http.MethodPut, name, options)
+	r := systemRequest("namespaces.put", "name", name).with(options)
 	quotas, retention := map[string]any{}, map[string]any{}
 	for _, f := range []struct {
 		into map[string]any
@@ -92,8 +91,8 @@ func (c *Client) ConfigureNamespace(ctx context.Context, name string, s Namespac
 // RenewNamespace gives a namespace its whole TTL again, and says how long that is. It is no change, and trying it again is
 // harmless. One without a TTL is ErrNoLease, and one that is gone ErrUnknownNamespace: it is not made anew.
 func (c *Client) RenewNamespace(ctx context.Context, name string) (ttl time.Duration, err error) {
-	r := namespaceRequest(http.MethodPut, name, nil)
-	r.query.Set("refresh", "true")
+	r := systemRequest("namespaces.put", "name", name)
+	r.ask("refresh", "true")
 	if ttl, err = c.renew(ctx, r); err != nil {
 		return 0, fmt.Errorf("renew namespace %q: %w", name, err)
 	}
@@ -102,21 +101,13 @@ func (c *Client) RenewNamespace(ctx context.Context, name string) (ttl time.Dura
 
 // DeleteNamespace deletes a namespace with everything in it. One that does not exist is ErrUnknownNamespace.
 func (c *Client) DeleteNamespace(ctx context.Context, name string, options ...WriteOption) (Written, error) {
-	return c.written(ctx, namespaceRequest(http.MethodDelete, name, options), "delete namespace", name)
-}
-
-func namespaceRequest(method, name string, options []WriteOption) *request {
-	r := newRequest(method, "v1/_system/namespaces/"+escapeSegment(name))
-	for _, o := range options {
-		o(r)
-	}
-	return r
+	return c.written(ctx, systemRequest("namespaces.delete", "name", name).with(options), "delete namespace", name)
 }
 
 // NamespaceDetail reads a namespace. One that does not exist is ErrUnknownNamespace.
 func (c *Client) NamespaceDetail(ctx context.Context, name string) (NamespaceDetail, error) {
 	var d NamespaceDetail
-	if _, err := c.read(ctx, systemRequest(http.MethodGet, "namespaces/"+escapeSegment(name)), &d); err != nil {
+	if _, err := c.read(ctx, systemRequest("namespaces.get", "name", name), &d); err != nil {
 		return d, fmt.Errorf("read namespace %q: %w", name, err)
 	}
 	return d, nil

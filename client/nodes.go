@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"net/http"
 )
 
 // Node is a host that instances say they run on.
@@ -31,7 +30,7 @@ type NodeState struct {
 
 // PutNode says what is known of a node: all of it. Saying the same thing again changes nothing.
 func (c *Client) PutNode(ctx context.Context, n Node, options ...WriteOption) (Written, error) {
-	r := c.nodeRequest(http.MethodPut, n.Name, options)
+	r := c.newRequest("nodes.put", "node", n.Name).with(options)
 	body := struct {
 		Address string            `json:"address"`
 		Meta    map[string]string `json:"meta,omitempty"`
@@ -45,7 +44,7 @@ func (c *Client) PutNode(ctx context.Context, n Node, options ...WriteOption) (W
 // Node reads a node, and which instances run on it. One that is not known, and that no instance names, is ErrNotFound.
 func (c *Client) Node(ctx context.Context, name string, options ...ReadOption) (NodeState, error) {
 	var n NodeState
-	if _, err := c.read(ctx, c.nodeRequest(http.MethodGet, name, nil).options(options), &n); err != nil {
+	if _, err := c.read(ctx, c.newRequest("nodes.get", "node", name).options(options), &n); err != nil {
 		return NodeState{}, fmt.Errorf("read node %q: %w", name, err)
 	}
 	return n, nil
@@ -56,7 +55,7 @@ func (c *Client) Nodes(ctx context.Context, options ...ReadOption) ([]NodeState,
 	var w struct {
 		Nodes []NodeState `json:"nodes"`
 	}
-	if _, err := c.read(ctx, newRequest(http.MethodGet, c.path("nodes")).options(options), &w); err != nil {
+	if _, err := c.read(ctx, c.newRequest("nodes.list").options(options), &w); err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
 	}
 	return w.Nodes, nil
@@ -64,23 +63,15 @@ func (c *Client) Nodes(ctx context.Context, options ...ReadOption) ([]NodeState,
 
 // DeleteNode forgets a node, and its maintenance. The instances on it stay. One that is not known is ErrNotFound.
 func (c *Client) DeleteNode(ctx context.Context, name string, options ...WriteOption) (Written, error) {
-	return c.written(ctx, c.nodeRequest(http.MethodDelete, name, options), "delete node", name)
+	return c.written(ctx, c.newRequest("nodes.delete", "node", name).with(options), "delete node", name)
 }
 
 // SetNodeMaintenance takes a node out of use, with every instance that says it runs on it, now or later, and says why; or
 // puts it back. The node need not be known.
 func (c *Client) SetNodeMaintenance(ctx context.Context, name string, enabled bool, reason string, options ...WriteOption) (Written, error) {
-	r := c.nodeRequest(http.MethodPut, name, options, "maintenance")
+	r := c.newRequest("nodes.maintenance", "node", name).with(options)
 	if err := r.json(newMaintenance(enabled, reason)); err != nil {
 		return Written{}, err
 	}
 	return c.written(ctx, r, "set maintenance of node", name)
-}
-
-func (c *Client) nodeRequest(method, name string, options []WriteOption, more ...string) *request {
-	r := newRequest(method, c.path(append([]string{"nodes", escapeSegment(name)}, more...)...))
-	for _, o := range options {
-		o(r)
-	}
-	return r
 }

@@ -85,20 +85,29 @@ const problemBytesMax = 64 << 10
 
 // newProblem reads a refusal. Something between here and the server may answer with a page of its own: that becomes a
 // problem without a code.
-func newProblem(r *http.Response, server string, body []byte) *Problem {
+func newProblem(status int, h http.Header, server string, body []byte) *Problem {
 	p := &Problem{}
-	if mediaType(r.Header) != "application/problem+json" || json.Unmarshal(body, p) != nil {
+	if mediaType(h) != "application/problem+json" || json.Unmarshal(body, p) != nil {
 		p = &Problem{}
-		if location := r.Header.Get("Location"); location != "" {
+		if location := h.Get("Location"); location != "" {
 			p.Detail = fmt.Sprintf("something between here and the server redirects to %q: give the server's own address", location)
 		}
 	}
-	p.Status, p.Server = r.StatusCode, server
-	p.Revision = etagRevision(r.Header)
-	if seconds, err := strconv.ParseUint(r.Header.Get("Retry-After"), 10, 31); err == nil {
+	p.Status, p.Server = status, server
+	p.Revision = etagRevision(h)
+	if seconds, err := strconv.ParseUint(h.Get("Retry-After"), 10, 31); err == nil {
 		p.RetryAfter = time.Duration(seconds) * time.Second
 	}
 	return p
+}
+
+// etagRevision is the revision in an ETag; zero when there is none.
+func etagRevision(h http.Header) uint64 {
+	n, err := strconv.ParseUint(strings.Trim(h.Get("ETag"), `"`), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // UnreachableError says that no server could be reached: nothing was sent.
@@ -115,11 +124,11 @@ func (e *UnreachableError) Error() string {
 // Unwrap gives the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// uncertainError is the end of a call one of whose earlier attempts had no answer.
+// uncertainError is the end of a call one of whose attempts had no answer.
 type uncertainError struct{ err error }
 
 func (e *uncertainError) Error() string {
-	return fmt.Sprintf("%v; an earlier attempt at the same change had no answer, so it may yet take effect (%s)", e.err, ErrOutcomeUnknown)
+	return fmt.Sprintf("%v; there was an attempt at this change whose answer did not come, so it may take effect, or have done so (%s)", e.err, ErrOutcomeUnknown)
 }
 
 func (e *uncertainError) Unwrap() error { return e.err }

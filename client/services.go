@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -193,32 +191,38 @@ type Query struct {
 // Register says that an instance runs. Registering the same thing again changes nothing, but that an instance with a TTL
 // lives for its whole TTL again. What was registered under the same id before is replaced, except credentials that are nil.
 func (c *Client) Register(ctx context.Context, i Instance, options ...WriteOption) (Written, error) {
-	r := c.instanceRequest(http.MethodPut, i.Service, i.ID, options)
+	r := c.newRequest("instances.put", "service", i.Service, "id", i.ID).with(options)
+	what := i.Service + "/" + i.ID
+	i.Service, i.ID = "", "" // the path says so
 	if err := r.json(i); err != nil {
 		return Written{}, err
 	}
-	return c.written(ctx, r, "register instance", i.Service+"/"+i.ID)
+	return c.written(ctx, r, "register instance", what)
 }
 
 // Deregister says that an instance is gone. One that is not there is ErrNotFound.
 func (c *Client) Deregister(ctx context.Context, service, id string, options ...WriteOption) (Written, error) {
-	return c.written(ctx, c.instanceRequest(http.MethodDelete, service, id, options), "deregister instance", service+"/"+id)
+	return c.written(ctx, c.newRequest("instances.delete", "service", service, "id", id).with(options), "deregister instance", service+"/"+id)
 }
 
 // Instances reads a service. A service that is not there is ErrNotFound.
 func (c *Client) Instances(ctx context.Context, service string, q Query, options ...ReadOption) (Service, error) {
-	r := newRequest(http.MethodGet, c.path("services", escapeSegment(service))).options(options)
+	r := c.newRequest("services.get", "service", service).options(options)
 	if len(q.Tags) > 0 {
-		r.query["tag"] = q.Tags
+		r.ask("tag", q.Tags...)
 	}
 	if q.Passing {
-		r.query.Set("passing", "true")
+		r.ask("passing", "true")
 	}
-	for _, status := range q.Statuses {
-		r.query.Add("status", string(status))
+	if len(q.Statuses) > 0 {
+		statuses := make([]string, len(q.Statuses))
+		for i, status := range q.Statuses {
+			statuses[i] = string(status)
+		}
+		r.ask("status", statuses...)
 	}
 	if q.Filter != "" {
-		r.query.Set("filter", q.Filter)
+		r.ask("filter", q.Filter)
 	}
 	var s Service
 	if _, err := c.read(ctx, r, &s); err != nil {
@@ -230,7 +234,7 @@ func (c *Client) Instances(ctx context.Context, service string, q Query, options
 // Instance reads an instance. One that is not there is ErrNotFound.
 func (c *Client) Instance(ctx context.Context, service, id string, options ...ReadOption) (InstanceState, error) {
 	var i InstanceState
-	if _, err := c.read(ctx, c.instanceRequest(http.MethodGet, service, id, nil).options(options), &i); err != nil {
+	if _, err := c.read(ctx, c.newRequest("instances.get", "service", service, "id", id).options(options), &i); err != nil {
 		return InstanceState{}, fmt.Errorf("read instance %q: %w", service+"/"+id, err)
 	}
 	return i, nil
@@ -245,7 +249,7 @@ type CredentialsState struct {
 // Credentials reads what the users of an instance need to know in secret.
 func (c *Client) Credentials(ctx context.Context, service, id string, options ...ReadOption) (CredentialsState, error) {
 	var s CredentialsState
-	if _, err := c.read(ctx, c.instanceRequest(http.MethodGet, service, id, nil, "credentials").options(options), &s); err != nil {
+	if _, err := c.read(ctx, c.newRequest("instances.credentials", "service", service, "id", id).options(options), &s); err != nil {
 		return CredentialsState{}, fmt.Errorf("read credentials of instance %q: %w", service+"/"+id, err)
 	}
 	return s, nil
@@ -253,10 +257,7 @@ func (c *Client) Credentials(ctx context.Context, service, id string, options ..
 
 // ConfigureService says what holds for a service as a whole, whether or not it has instances: all of it.
 func (c *Client) ConfigureService(ctx context.Context, service string, s ServiceSettings, options ...WriteOption) (Written, error) {
-	r := newRequest(http.MethodPut, c.path("services", escapeSegment(service)))
-	for _, o := range options {
-		o(r)
-	}
+	r := c.newRequest("services.put", "service", service).with(options)
 	if err := r.json(s); err != nil {
 		return Written{}, err
 	}
@@ -268,18 +269,10 @@ func (c *Client) Services(ctx context.Context, options ...ReadOption) ([]Service
 	var w struct {
 		Services []ServiceSummary `json:"services"`
 	}
-	if _, err := c.read(ctx, newRequest(http.MethodGet, c.path("services")).options(options), &w); err != nil {
+	if _, err := c.read(ctx, c.newRequest("services.list").options(options), &w); err != nil {
 		return nil, fmt.Errorf("list services: %w", err)
 	}
 	return w.Services, nil
-}
-
-func (c *Client) instanceRequest(method, service, id string, options []WriteOption, more ...string) *request {
-	r := newRequest(method, c.path(append([]string{"services", escapeSegment(service), "instances", escapeSegment(id)}, more...)...))
-	for _, o := range options {
-		o(r)
-	}
-	return r
 }
 
 // NamespaceState is a namespace.
@@ -298,7 +291,7 @@ type NamespaceState struct {
 // CreateNamespace makes a namespace, on a group of the server's choice where group is zero. One that exists is left
 // as it is.
 func (c *Client) CreateNamespace(ctx context.Context, name string, group uint64) (Written, error) {
-	r := newRequest(http.MethodPut, "v1/_system/namespaces/"+escapeSegment(name))
+	r := systemRequest("namespaces.put", "name", name)
 	body := map[string]uint64{}
 	if group != 0 {
 		body["group"] = group
@@ -311,11 +304,10 @@ func (c *Client) CreateNamespace(ctx context.Context, name string, group uint64)
 
 // Namespaces lists the namespaces by name.
 func (c *Client) Namespaces(ctx context.Context, options ...ReadOption) ([]NamespaceState, error) {
-	r := &request{method: http.MethodGet, path: "v1/_system/namespaces", query: url.Values{}, header: http.Header{}}
 	var w struct {
 		Namespaces []NamespaceState `json:"namespaces"`
 	}
-	if _, err := c.read(ctx, r.options(options), &w); err != nil {
+	if _, err := c.read(ctx, systemRequest("namespaces.list").options(options), &w); err != nil {
 		return nil, fmt.Errorf("list namespaces: %w", err)
 	}
 	return w.Namespaces, nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/http"
 	"time"
 )
 
@@ -88,10 +87,7 @@ func (s *Session) UnmarshalJSON(b []byte) error {
 // CreateSession begins a session. Somebody has to keep it alive: see KeepAlive, and Keep, which does so for as long as
 // its context lasts.
 func (c *Client) CreateSession(ctx context.Context, o SessionOptions, options ...WriteOption) (Session, error) {
-	r := newRequest(http.MethodPost, c.path("sessions"))
-	for _, option := range options {
-		option(r)
-	}
+	r := c.newRequest("sessions.create").with(options)
 	body := struct {
 		TTL       duration `json:"ttl"`
 		OnEnd     OnEnd    `json:"on_end,omitempty"`
@@ -115,7 +111,7 @@ func (c *Client) CreateSession(ctx context.Context, o SessionOptions, options ..
 // KeepAlive gives a session its whole TTL again, and says how long that is: it does not expire earlier than so long
 // after the call began. It is no change, so trying it again is harmless. A session that has ended is ErrNotFound.
 func (c *Client) KeepAlive(ctx context.Context, id string) (ttl time.Duration, err error) {
-	r := c.sessionRequest(http.MethodPut, id, "keepalive")
+	r := c.newRequest("sessions.keepalive", "id", id)
 	if ttl, err = c.renew(ctx, r); err != nil {
 		return 0, fmt.Errorf("keep session %q alive: %w", id, err)
 	}
@@ -125,7 +121,7 @@ func (c *Client) KeepAlive(ctx context.Context, id string) (ttl time.Duration, e
 // Session reads a session, and what it holds. One that has ended is ErrNotFound.
 func (c *Client) Session(ctx context.Context, id string, options ...ReadOption) (Session, error) {
 	var s Session
-	if _, err := c.read(ctx, c.sessionRequest(http.MethodGet, id).options(options), &s); err != nil {
+	if _, err := c.read(ctx, c.newRequest("sessions.get", "id", id).options(options), &s); err != nil {
 		return Session{}, fmt.Errorf("read session %q: %w", id, err)
 	}
 	return s, nil
@@ -139,11 +135,11 @@ func (c *Client) Sessions(ctx context.Context, options ...ReadOption) iter.Seq2[
 			Sessions []Session `json:"sessions"`
 			Next     string    `json:"next"`
 		}
-		r := newRequest(http.MethodGet, c.path("sessions")).options(options)
+		r := c.newRequest("sessions.list").options(options)
 		if after != "" {
-			r.query.Set("after", after)
+			r.ask("after", after)
 		}
-		if _, err := c.read(ctx, r, &page); err != nil {
+		if err := c.readPage(ctx, r, &page, 0); err != nil {
 			return nil, 0, "", fmt.Errorf("list sessions: %w", err)
 		}
 		return page.Sessions, page.Revision, page.Next, nil
@@ -152,11 +148,7 @@ func (c *Client) Sessions(ctx context.Context, options ...ReadOption) iter.Seq2[
 
 // EndSession ends a session, and what is bound to it, in one commit. One that has ended already is ErrNotFound.
 func (c *Client) EndSession(ctx context.Context, id string, options ...WriteOption) (Written, error) {
-	r := c.sessionRequest(http.MethodDelete, id)
-	for _, o := range options {
-		o(r)
-	}
-	return c.written(ctx, r, "end session", id)
+	return c.written(ctx, c.newRequest("sessions.end", "id", id).with(options), "end session", id)
 }
 
 // LostError says that a session has ended, or that nobody could be reached to say that it has not: whoever held
@@ -202,7 +194,7 @@ func (c *Client) keepOnce(ctx context.Context, s Session, since time.Time) (bega
 	last := errNotConfirmed
 	for attempt := 1; ; attempt++ {
 		began = time.Now()
-		at := c.preferred.Load()
+		at := c.all.preferred.Load()
 		err := c.keepWithin(ctx, s.ID, max(s.TTL/(2*keepParts), keepAttemptMin))
 		switch {
 		case err == nil:
@@ -212,7 +204,7 @@ func (c *Client) keepOnce(ctx context.Context, s Session, since time.Time) (bega
 		case !errors.Is(err, context.DeadlineExceeded): // which would not say why nobody answered
 			last = fmt.Errorf("%w: %w", errNotConfirmed, err)
 		}
-		c.preferred.CompareAndSwap(at, at+1)
+		c.all.preferred.CompareAndSwap(at, at+1)
 		if pause(ctx, min(backoff(attempt, err), s.TTL/10)) != nil {
 			return began, last
 		}
@@ -235,8 +227,8 @@ var errNotConfirmed = errors.New("no server confirmed it for as long as it lives
 // Refresh gives a key or a directory its whole TTL again, and says how long that is. It is no change: the revision
 // stays, and trying it again is harmless. A key without a TTL of its own is ErrNoLease.
 func (c *Client) Refresh(ctx context.Context, key string) (ttl time.Duration, err error) {
-	r := newRequest(http.MethodPut, c.path("kv", Escape(key)))
-	r.query.Set("refresh", "true")
+	r := c.newRequest("kv.put", "key", key)
+	r.ask("refresh", "true")
 	if ttl, err = c.renew(ctx, r); err != nil {
 		return 0, fmt.Errorf("refresh key %q: %w", key, err)
 	}
@@ -250,10 +242,6 @@ func (c *Client) renew(ctx context.Context, r *request) (time.Duration, error) {
 	}
 	_, err := c.read(ctx, r, &w)
 	return time.Duration(w.TTL), err
-}
-
-func (c *Client) sessionRequest(method, id string, more ...string) *request {
-	return newRequest(method, c.path(append([]string{"sessions", escapeSegment(id)}, more...)...))
 }
 
 // duration is a time.Duration in JSON, such as "1m30s".
@@ -272,12 +260,12 @@ func (d *duration) UnmarshalText(b []byte) error {
 // TTL has a key end so long after it was written or refreshed last. Without it a put makes a key permanent. It is for
 // puts and appends.
 func TTL(d time.Duration) WriteOption {
-	return func(r *request) { r.query.Set("ttl", d.String()) }
+	return func(r *request) { r.ask("ttl", d.String()) }
 }
 
 // InSession binds a key to a session: it ends with it. It is for puts and appends.
 func InSession(id string) WriteOption {
-	return func(r *request) { r.query.Set("session", id) }
+	return func(r *request) { r.ask("session", id) }
 }
 
 // Rehearsal is what a change would do. Nothing of it has happened.
@@ -300,7 +288,7 @@ type Rehearsal struct {
 // Of what the call itself gives, only the revision means anything.
 func DryRun(out *Rehearsal) WriteOption {
 	return func(r *request) {
-		r.query.Set("dry-run", "true")
+		r.ask("dry-run", "true")
 		r.rehearsal = out
 	}
 }
@@ -316,7 +304,7 @@ func (o *Rehearsal) decode(a answer) error {
 	if err := a.decode(&w); err != nil {
 		return err
 	}
-	*o = Rehearsal{Seen: headRevision(a.header), Revision: w.Revision, Total: w.Total, Succeeded: w.Succeeded, Failed: w.Failed, Raw: a.body}
+	*o = Rehearsal{Seen: a.revision, Revision: w.Revision, Total: w.Total, Succeeded: w.Succeeded, Failed: w.Failed, Raw: a.body}
 	for _, raw := range w.Events {
 		e, err := parseEvent(raw)
 		if err != nil {
@@ -338,10 +326,8 @@ type Appended struct {
 // Append makes a key below a directory that comes behind all that were made so before: the name is the revision, in 20
 // digits. The directory ends in a slash.
 func (c *Client) Append(ctx context.Context, directory string, value []byte, options ...WriteOption) (Appended, error) {
-	r := c.keyRequest(http.MethodPost, directory, options)
-	if r.body = value; value == nil {
-		r.body = []byte{}
-	}
+	r := c.newRequest("kv.append", "key", directory).with(options)
+	r.setValue(value)
 	var made Appended
 	if _, err := c.read(ctx, r, &made); err != nil {
 		return Appended{}, fmt.Errorf("append to %q: %w", directory, err)
@@ -352,7 +338,7 @@ func (c *Client) Append(ctx context.Context, directory string, value []byte, opt
 // PutDirectory gives a directory, whose name ends in a slash, a TTL: when that has passed without another PutDirectory
 // or Refresh, it and everything below it ends, in one commit.
 func (c *Client) PutDirectory(ctx context.Context, directory string, ttl time.Duration, options ...WriteOption) (Written, error) {
-	r := c.keyRequest(http.MethodPut, directory, options)
+	r := c.newRequest("kv.put", "key", directory).with(options)
 	TTL(ttl)(r)
 	return c.written(ctx, r, "put directory", directory)
 }

@@ -17,8 +17,9 @@ import (
 	"github.com/rollcall/rollcall/gateway/gatewaytest"
 )
 
-func TestLeasesAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+func TestLeasesAtTheDoor(t *testing.T) { overDoors(t, client.Options{}, testLeasesAtTheDoor) }
+
+func testLeasesAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	must(c.Put(ctx, "a", []byte("x"), client.TTL(30*time.Second)))(t)
 	if e := must(c.Get(ctx, "a"))(t); e.TTL != 30*time.Second {
@@ -53,7 +54,10 @@ func TestLeasesAtTheDoor(t *testing.T) {
 }
 
 func TestSessionsAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{Reason: "trying"}, newDoor(t).ServeHTTP)
+	overDoors(t, client.Options{Reason: "trying"}, testSessionsAtTheDoor)
+}
+
+func testSessionsAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	made := must(c.CreateSession(ctx, client.SessionOptions{TTL: 15 * time.Second, OnEnd: client.Remove, LockDelay: time.Second}))(t)
 	other := must(c.CreateSession(ctx, client.SessionOptions{TTL: time.Minute}))(t)
@@ -120,8 +124,9 @@ func TestSessionsAtTheDoor(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 // What is rehearsed is not done, whatever it is, and says what it would be.
-func TestDryRunAtTheDoor(t *testing.T) {
-	c := newClient(t, client.Options{}, newDoor(t).ServeHTTP)
+func TestDryRunAtTheDoor(t *testing.T) { overDoors(t, client.Options{}, testDryRunAtTheDoor) }
+
+func testDryRunAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
 	must(c.Put(ctx, "a", []byte("x")))(t)
 	var plan client.Rehearsal

@@ -7,22 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"mime"
-	"net"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
-)
-
-const (
-	headerReason   = "Rollcall-Reason"
-	headerKey      = "Idempotency-Key"
-	headerRevision = "Rollcall-Revision"
 )
 
 const (
@@ -31,101 +20,43 @@ const (
 	retryFor    = 10 * time.Second
 	retryForMax = 5 * time.Minute
 	// rounds is how often all servers are tried when none of them can be reached at all.
-	rounds = 4
-	// answerBytesMax bounds an answer that is read as a whole. The largest is a page of listMax values.
-	answerBytesMax = 512 << 20
-	retryAfterMax  = 2 * time.Second
+	rounds        = 4
+	retryAfterMax = 2 * time.Second
+	dialTime      = 5 * time.Second
+	// attemptTime is how long an answer may take: a server gives one within its own time limit, or is not there any more,
+	// and then another one is to be asked.
+	attemptTime = 15 * time.Second
 )
 
-// request is one request before it is known which server gets it.
-type request struct {
-	method string
-	path   string // behind the base URL, escaped
-	query  url.Values
-	header http.Header
-	body   []byte // nil for none
-	// renewal says that it changes nothing, though its method would: it needs neither a name nor a reason.
-	renewal bool
-	// rehearsal is where the answer of a dry run goes; nil for none.
-	rehearsal *Rehearsal
-}
+// ErrClosed is what calls of a client give after Close.
+var ErrClosed = errors.New("the client is closed")
 
 // answer is a success.
 type answer struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
-// path is the escaped path of something in the client's namespace.
-func (c *Client) path(escaped ...string) string {
-	return "v1/" + escapeSegment(c.namespace) + "/" + strings.Join(escaped, "/")
-}
-
-func newRequest(method, path string) *request {
-	return &request{method: method, path: path, query: url.Values{}, header: http.Header{}}
-}
-
-// write tells whether a request changes something.
-func (r *request) write() bool {
-	return r.method != http.MethodGet && r.method != http.MethodHead && !r.renewal && r.rehearsal == nil
-}
-
-// json sets the body.
-func (r *request) json(v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode request: %w", err)
-	}
-	r.body = b
-	r.header.Set("Content-Type", "application/json")
-	return nil
-}
-
-// http makes the request for one server. The path is set both ways, escaped and not, because net/url sends RawPath
-// as it stands only while it is an encoding of Path.
-func (r *request) http(ctx context.Context, base *url.URL) (*http.Request, error) {
-	var body io.Reader
-	if r.body != nil {
-		body = bytes.NewReader(r.body)
-	}
-	u := *base
-	u.RawPath = base.EscapedPath() + r.path
-	path, err := url.PathUnescape(u.RawPath)
-	if err != nil {
-		return nil, fmt.Errorf("escape path %q: %w", r.path, err)
-	}
-	u.Path = path
-	u.RawQuery = r.query.Encode()
-	req, err := http.NewRequestWithContext(ctx, r.method, base.String(), body)
-	if err != nil {
-		return nil, fmt.Errorf("make request: %w", err)
-	}
-	req.URL, req.Header = &u, r.header.Clone()
-	if key := req.Header[headerKey]; key != nil {
-		// net/http makes a request again by itself when it finds this header by its usual spelling. That would do no
-		// harm, but hide that there was an attempt without an answer.
-		delete(req.Header, headerKey)
-		req.Header[strings.ToLower(headerKey)] = key
-	}
-	return req, nil
+	status      int    // of HTTP
+	revision    uint64 // that it shows; zero where it does not say
+	contentType string
+	body        []byte
 }
 
 // do sends a request and gives the whole answer. It goes on to the next server, and after all of them starts again a
 // little later, where that may help. That does nothing twice: every change has an idempotency key.
 func (c *Client) do(ctx context.Context, r *request) (answer, error) {
-	if r.write() && r.header.Get(headerKey) == "" {
-		r.header.Set(headerKey, random.Text())
+	if r.write() && r.key == "" {
+		r.key = random.Text()
 	}
-	if (r.write() || r.rehearsal != nil) && c.reason != "" && r.header.Get(headerReason) == "" {
-		r.header.Set(headerReason, c.reason)
+	if (r.write() || r.rehearsal != nil) && r.reason == "" {
+		r.reason = c.reason
 	}
-	if reason := r.header.Get(headerReason); strings.ContainsFunc(reason, unicode.IsControl) {
-		return answer{}, fmt.Errorf("reason %.40q: it must be one line without control characters", reason)
+	if strings.ContainsFunc(r.reason, unicode.IsControl) {
+		return answer{}, fmt.Errorf("reason %.40q: it must be one line without control characters", r.reason)
+	}
+	if strings.ContainsFunc(r.key, unicode.IsControl) {
+		return answer{}, fmt.Errorf("idempotency key %.40q: it must be printable ASCII", r.key)
 	}
 	var a answer
-	err := c.retry(ctx, r, func(at int) (err error) {
-		a, err = c.try(ctx, r, at)
+	err := c.retry(ctx, r, func(s *server) (err error) {
+		a, err = c.try(ctx, r, s)
 		return err
 	})
 	if err == nil && r.rehearsal != nil {
@@ -134,24 +65,46 @@ func (c *Client) do(ctx context.Context, r *request) (answer, error) {
 	return a, err
 }
 
+// try asks one server.
+func (c *Client) try(ctx context.Context, r *request, s *server) (answer, error) {
+	if s.link != nil {
+		return c.askNATS(ctx, r, s)
+	}
+	return c.askHTTP(ctx, r, s)
+}
+
 // retry has a request tried on one server after the other.
-func (c *Client) retry(ctx context.Context, r *request, try func(at int) error) error {
+func (c *Client) retry(ctx context.Context, r *request, try func(*server) error) error {
+	p := c.all
+	if r.overHTTP != "" {
+		p = c.web
+	}
+	if len(p.servers) == 0 {
+		return &overHTTPError{r.overHTTP}
+	}
 	began, absent := time.Now(), 0
 	var last, uncertain error
 	for attempt := 0; ; attempt++ {
-		if round := attempt / len(c.servers); round > 0 && attempt%len(c.servers) == 0 {
-			nobody := absent >= rounds*len(c.servers)
+		if round := attempt / len(p.servers); round > 0 && attempt%len(p.servers) == 0 {
+			nobody := absent >= rounds*len(p.servers)
 			if nobody || time.Since(began) > c.retryFor || pause(ctx, backoff(round, last)) != nil {
 				return honest(last, uncertain)
 			}
 		}
-		at := c.preferred.Load()
-		err := try(int(at) % len(c.servers))
+		if c.life.Err() != nil {
+			return honest(ErrClosed, uncertain)
+		}
+		at := p.preferred.Load()
+		err := try(p.at(at))
 		if err == nil {
 			return nil
 		}
 		if isUncertain(r, err) {
 			uncertain = err
+		}
+		if p == c.all && len(c.web.servers) > 0 && needsHTTP(r, err) {
+			p, attempt, absent = c.web, -1, 0
+			continue
 		}
 		if ctx.Err() != nil || !mayRetry(err) {
 			return honest(err, uncertain)
@@ -162,63 +115,33 @@ func (c *Client) retry(ctx context.Context, r *request, try func(at int) error) 
 		} else {
 			absent = 0
 		}
-		c.preferred.CompareAndSwap(at, at+1) // another call may have moved on already
+		p.preferred.CompareAndSwap(at, at+1) // another call may have moved on already
 	}
 }
 
-func (c *Client) try(ctx context.Context, r *request, at int) (answer, error) {
-	response, err := c.send(ctx, r, at)
-	if err != nil {
-		return answer{}, err
-	}
-	defer response.Body.Close()
-	limit := int64(answerBytesMax)
-	if response.StatusCode >= 300 {
-		limit = problemBytesMax
-	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
-	switch {
-	case err != nil:
-		return answer{}, &brokenError{r.write(), err}
-	case response.StatusCode >= 300:
-		return answer{}, newProblem(response, c.servers[at].String(), body)
-	case int64(len(body)) > limit:
-		return answer{}, fmt.Errorf("read answer of %s: it is longer than %d bytes", c.servers[at], limit)
-	}
-	return answer{status: response.StatusCode, header: response.Header, body: body}, nil
+// overHTTPError says that only HTTP can carry a request, and that no server was given that speaks it.
+type overHTTPError struct{ why string }
+
+func (e *overHTTPError) Error() string {
+	return fmt.Sprintf("NATS cannot carry this, and no http:// server was given: %s", e.why)
 }
 
-// send sends a request to one server; the caller reads and closes the answer.
-func (c *Client) send(ctx context.Context, r *request, at int) (*http.Response, error) {
-	req, err := r.http(ctx, c.servers[at])
-	if err != nil {
-		return nil, err
+// needsHTTP tells whether a request could not go over NATS, or its answer not come: an answer that is too large for
+// a message comes over HTTP, unless a smaller page is as good. To ask for a change again does nothing twice.
+func needsHTTP(r *request, err error) bool {
+	if _, ok := errors.AsType[*overHTTPError](err); ok {
+		return true
 	}
-	response, err := c.http.Do(req)
-	if err == nil {
-		return response, nil
-	}
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err // without the URL, which may be long: a condition may stand in it
-	}
-	if neverLeft(err) {
-		return nil, &UnreachableError{Servers: c.serverNames(), Err: err}
-	}
-	return nil, &brokenError{r.write(), err}
+	p, ok := errors.AsType[*Problem](err)
+	return ok && p.Code == ErrTooLarge && !r.pages && overNATS(p)
 }
 
 func (c *Client) serverNames() []string {
-	names := make([]string, len(c.servers))
-	for i, s := range c.servers {
-		names[i] = strings.TrimSuffix(s.String(), "/")
+	names := make([]string, len(c.all.servers))
+	for i, s := range c.all.servers {
+		names[i] = strings.TrimSuffix(s.name, "/")
 	}
 	return names
-}
-
-// neverLeft tells whether a request failed before a byte of it could have reached a server.
-func neverLeft(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // mayRetry tells whether another attempt may fare better: a server could not be reached, did not answer, or said that
@@ -245,6 +168,9 @@ func isUncertain(r *request, err error) bool {
 		return false
 	case errors.As(err, &broken):
 		return true
+	case errors.As(err, &p) && p.Code == ErrTooLarge && r.name == "txn" && overNATS(p):
+		// It may be the answer that was too large, of what has been done.
+		return bytes.Contains(r.body, []byte(`"get"`))
 	case errors.As(err, &p):
 		// A 503 of Rollcall itself says that nothing was written. What has no code is somebody else's.
 		return p.Code == ErrOutcomeUnknown || p.Code == "" && p.Status >= http.StatusInternalServerError
@@ -287,30 +213,4 @@ func (a answer) decode(v any) error {
 		return fmt.Errorf("read answer: %w", err)
 	}
 	return nil
-}
-
-func mediaType(h http.Header) string {
-	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil {
-		return ""
-	}
-	return t
-}
-
-// headRevision is the revision that an answer shows; zero when it does not say.
-func headRevision(h http.Header) uint64 {
-	n, err := strconv.ParseUint(h.Get(headerRevision), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// etagRevision is the revision in an ETag; zero when there is none.
-func etagRevision(h http.Header) uint64 {
-	n, err := strconv.ParseUint(strings.Trim(h.Get("ETag"), `"`), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }

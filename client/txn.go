@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 )
@@ -162,12 +161,9 @@ func (c *Client) Txn(ctx context.Context, t Txn, options ...WriteOption) (TxnRes
 
 // TxnJSON runs a transaction that is JSON already, as POST /v1/{namespace}/txn takes it.
 func (c *Client) TxnJSON(ctx context.Context, transaction []byte, options ...WriteOption) (TxnResult, error) {
-	r := newRequest(http.MethodPost, c.path("txn"))
-	for _, o := range options {
-		o(r)
-	}
+	r := c.newRequest("txn").with(options)
 	r.body = transaction
-	r.header.Set("Content-Type", "application/json")
+	r.set("Content-Type", "application/json")
 	var w struct {
 		Succeeded bool   `json:"succeeded"`
 		Revision  uint64 `json:"revision"`

@@ -26,12 +26,12 @@ type arena struct {
 	inside   chan *nats.Msg // what is published in the ledger's account, where the streams listen
 }
 
-func newArena(t *testing.T) arena {
+func newArena(t *testing.T, change ...func(*Config)) arena {
 	t.Helper()
 	l := newLedgers(t)
 	l.create("other")
 	l.put(event.Default, "a", 5)
-	s := startServer(t, l)
+	s := startServer(t, l, change...)
 	ledger, err := s.broker.connect(ledgerUser, "observer")
 	if err != nil {
 		t.Fatal(err)
