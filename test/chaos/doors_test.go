@@ -151,7 +151,7 @@ func (f *follower) plain(ctx context.Context) error {
 	defer nc.Close()
 	size := 64 << 10
 	if f.habits.burst > 0 {
-		size = f.habits.burst / 2
+		size = 8 // less than what comes while it rests
 	}
 	messages := make(chan *nats.Msg, size)
 	events, err := nc.ChanSubscribe(subjectOf(f.got.Filter), messages)
@@ -330,16 +330,21 @@ func (f *follower) stayAway(ctx context.Context, stream jetstream.Stream) error 
 }
 
 // library follows with the client library, which is given all servers and resumes by itself.
-func library(c *cluster) func(*follower, context.Context) error {
+func library(c *cluster, scheme string) func(*follower, context.Context) error {
 	var urls []string
 	for _, s := range c.servers {
-		urls = append(urls, "http://"+s.http)
+		address := s.http
+		if scheme == "nats" {
+			address = s.nats
+		}
+		urls = append(urls, scheme+"://"+address)
 	}
 	return func(f *follower, ctx context.Context) error {
 		c, err := rollcall.New(rollcall.Options{Servers: urls, StreamIdle: 3 * time.Second})
 		if err != nil {
 			return err
 		}
+		defer c.Close()
 		for e, err := range c.Watch(ctx, f.got.Filter, f.begin(false)) {
 			if err != nil {
 				return err

@@ -94,8 +94,10 @@ func follow(c *cluster, r *record) *followers {
 	add("NATS of "+busySubject+" anywhere", turns(c), busySubject, habits{hangUp: 30}, (*follower).plain)
 	add("NATS of "+quietSubject, at(0), quietSubject, habits{}, (*follower).plain)
 	add("slow NATS", at(2), "", habits{burst: 50}, (*follower).plain)
-	add("library", nil, "", habits{}, library(c))
-	add("library on "+busySubject, nil, busySubject, habits{burst: 50}, library(c))
+	for _, scheme := range []string{"http", "nats"} {
+		add("library over "+scheme, nil, "", habits{}, library(c, scheme))
+		add("library over "+scheme+" on "+busySubject, nil, busySubject, habits{burst: 50}, library(c, scheme))
+	}
 	return all
 }
 
