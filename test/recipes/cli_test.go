@@ -54,7 +54,7 @@ func TestCLI(t *testing.T) {
 	t.Run("follow", func(t *testing.T) {
 		s := startServer(t)
 		file := filepath.Join(t.TempDir(), "seen")
-		survives(t, s, func() *process {
+		survives(t, s, file, func() *process {
 			return run(t, "", "cli/follow.sh", "nats://"+s.nats, "http://"+s.http, "default", "kv.app.>", file)
 		})
 	})

@@ -221,7 +221,7 @@ func (s *server) beyond(revision uint64) bool {
 
 // survives holds a recipe that follows kv.app.> to what it claims: it prints every event once and in order, though it is ended
 // and begun again, away for longer than the window, and loses the server in between.
-func survives(t *testing.T, s *server, follow func() *process) {
+func survives(t *testing.T, s *server, file string, follow func() *process) {
 	t.Helper()
 	var want []uint64
 	write := func(n int) {
@@ -234,6 +234,11 @@ func survives(t *testing.T, s *server, follow func() *process) {
 	awaitAll := func(p *process) {
 		t.Helper()
 		eventually(t, "all of it printed", func() bool { return len(revisions(got.String()+p.stdout.String())) >= len(want) })
+		// Printed is not yet written down: who is ended in between may do it again.
+		eventually(t, "written down", func() bool {
+			b, err := os.ReadFile(file)
+			return err == nil && strings.TrimSpace(string(b)) == fmt.Sprint(want[len(want)-1])
+		})
 	}
 	write(5)
 	first := follow()
