@@ -100,6 +100,7 @@ generate: ## Rewrite what scripted tests of PKG expect; read the difference befo
 tidy: ## Bring go.mod up to what the source imports
 	$(GO) mod tidy
 	cd test/tools && $(GO) mod tidy
+	cd test/recipes/cli/nats && $(GO) mod tidy
 
 .PHONY: cover
 cover: ## Measure which statements the tests reach; coverage.out holds the details
@@ -117,6 +118,10 @@ cluster: build ## Start three servers on loopback, with their data in ./bin/clus
 .PHONY: chaos
 chaos: ## Break a cluster of SERVERS for DURATION, with the chances of SEED (0: new ones), and judge it
 	$(GO) test ./test/chaos -count 1 -v -timeout 0 -all -duration $(DURATION) -seed $(SEED) -servers $(SERVERS)
+
+.PHONY: recipes
+recipes: ## Run the recipes of docs/recipes.md in other languages too: with Node where it is, and the nats command line
+	$(GO) test ./test/recipes -count 1 -v -timeout 15m -others
 
 .PHONY: demo
 demo: build ## Show in a minute what Rollcall does, and fail where it does not

@@ -73,6 +73,15 @@ const (
 	LeasesEarly     = "leases-early"      // renewals are acknowledged, and change nothing
 	NamesBehind     = "names-behind"      // DNS does not hear that an instance is critical
 	FeedStops       = "feed-stops"        // they are given nothing more
+	LoseLive        = "lose-live"         // plain subscribers are not given an event now and then, the stream is
+	SplitCommit     = "split-commit"      // the last event of a commit comes behind the first of the next one
+	LoseMatch       = "lose-match"        // who follows a subject is not given an event of it now and then
+	PassOther       = "pass-other"        // who follows a subject is given events of others
+	ResumeLate      = "resume-late"       // who resumes is not given what comes first
+	BookmarkEarly   = "bookmark-early"    // a stream says that it is further than it is
+	BookmarksStand  = "bookmarks-stand"   // who follows a subject is not told how far the ledger is
+	PreviousWrong   = "previous-wrong"    // events name another previous revision now and then
+	VersionGoesOn   = "version-goes-on"   // a key that is made anew goes on with its version
 	ReplayBreaks    = "replay-breaks"     // whoever reads the ledger from its beginning is cut short
 )
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"iter"
 	"slices"
 
 	"github.com/rollcall/rollcall/commands"
@@ -71,8 +72,30 @@ func distort(events []event.Event) []event.Event {
 		if last := events[max(len(events)-1, 0):]; len(last) == 1 && last[0].Revision%nowAndThen == 0 {
 			return slices.Concat(events, last)
 		}
+	case fault.Broken(fault.PreviousWrong), fault.Broken(fault.VersionGoesOn):
+		return slices.Collect(misremember(events))
 	}
 	return events
+}
+
+// misremember gives events that say wrong things of what was before them.
+func misremember(events []event.Event) iter.Seq[event.Event] {
+	return func(yield func(event.Event) bool) {
+		for _, e := range events {
+			if key, ok := e.Body.(event.KeySet); ok {
+				switch {
+				case fault.Broken(fault.PreviousWrong) && key.Previous > 1 && e.Revision%nowAndThen == 0:
+					key.Previous--
+				case fault.Broken(fault.VersionGoesOn) && key.Version == 1:
+					key.Version++
+				}
+				e.Body = key
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 // overlook gives DNS what it is to hear of.

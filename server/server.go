@@ -315,7 +315,7 @@ func (s *Server) startHTTP(context.Context) error {
 	}
 	s.listens(func(e *Endpoints) { e.HTTP = listener.Addr().String() })
 	s.http = &http.Server{
-		Handler:           s.handler(),
+		Handler:           crooked(s.handler()),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute, // live streams lift it
 		IdleTimeout:       2 * time.Minute,

@@ -165,7 +165,7 @@ func (f *feeder) publish(ctx context.Context, p *inflight, events []event.Event)
 			f.exists = false
 			return fmt.Errorf("the ledger went from revision %d to %d", p.sent, e.Revision)
 		}
-		live := e.Revision > f.announced
+		live := e.Revision > f.announced && !forgets(e)
 		if err := p.publish(ctx, e.Revision, f.writer.write(e, live)); err != nil {
 			return err
 		}

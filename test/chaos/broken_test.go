@@ -39,11 +39,22 @@ func TestCheckersNotice(t *testing.T) {
 		{name: fault.NamesBehind, servers: 1, checker: "DNSShowsOnlyUsable", enough: lookedAtCritical},
 		{name: fault.FeedStops, servers: 1, checker: "FollowersCatchUp"},
 		{name: fault.ReplayBreaks, servers: 1, checker: "LedgerReadable"},
+		{name: fault.SplitCommit, servers: 1, checker: "CommitsWhole"},
+		{name: fault.LoseLive, servers: 1, checker: "SubscribersMissNothing"},
+		{name: fault.LoseLive, servers: 1, checker: "BookmarksTrue", enough: toldByNATS},
+		{name: fault.LoseMatch, servers: 1, checker: "FilterRight"},
+		{name: fault.PassOther, servers: 1, checker: "FilterRight"},
+		{name: fault.ResumeLate, servers: 1, checker: "ResumesExact"},
+		{name: fault.BookmarkEarly, servers: 1, checker: "BookmarksTrue"},
+		{name: fault.BookmarksStand, servers: 1, checker: "BookmarksAdvance"},
+		{name: fault.PreviousWrong, servers: 1, checker: "PreviousRight"},
+		{name: fault.VersionGoesOn, servers: 1, checker: "CreationRight"},
 	} {
 		t.Run(c.name+" "+c.checker, func(t *testing.T) {
 			if c.servers > 1 && !*all {
 				t.Skip("-all has several servers be wrong as well: see make chaos")
 			}
+			t.Parallel() // each waits most of the time
 			cluster := newCluster(t, c.servers)
 			l := begin(cluster, 4, 1, nil)
 			l.broken = true
@@ -114,7 +125,7 @@ func lookedAtCritical(l *load) bool {
 // stays are the directives that must go on to the end: what is wrong in a subscription is noticed where it ends.
 func stays(name string) []string {
 	switch name {
-	case fault.LoseEvent, fault.HalfCommit, fault.RepeatEvent, fault.FeedStops, fault.ReplayBreaks:
+	case fault.LoseEvent, fault.HalfCommit, fault.RepeatEvent, fault.FeedStops, fault.ReplayBreaks, fault.BookmarksStand:
 		return []string{"broken " + name}
 	}
 	return nil
@@ -132,4 +143,13 @@ func TestForgetfulClient(t *testing.T) {
 			t.Errorf("%s did not notice that repeats were none", checker)
 		}
 	}
+}
+
+// toldByNATS tells whether a plain subscriber was told for a while how far it is.
+func toldByNATS(l *load) bool {
+	return slices.ContainsFunc(l.followers.streams, func(f *follower) bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.got.Name == "NATS of a" && len(f.got.Complete) >= 6
+	})
 }

@@ -22,6 +22,12 @@ func TestChaos(t *testing.T) {
 		t.Error(err)
 	}
 	l.end(t).report(t)
+	followed := l.followers.counted()
+	c.logf("subscribers resumed %d times, %d times from the ledger because a stream began too late (%d events), and were too slow %d times",
+		followed.resumed, followed.filled, followed.refilled, followed.overrun)
+	if followed.resumed == 0 || *servers > 1 && followed.filled == 0 || followed.overrun == 0 {
+		t.Error("no subscriber was interrupted, away for longer than the window, or too slow: that shows nothing")
+	}
 	c.logf("what happened: %v", trouble.happened)
 	if l.record.acknowledged() < 100 {
 		t.Errorf("only %d writes were acknowledged: that shows nothing", l.record.acknowledged())

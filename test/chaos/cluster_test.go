@@ -37,6 +37,9 @@ func newCluster(t *testing.T, n int, directives ...string) *cluster {
 	for _, s := range c.servers {
 		if n > 1 {
 			s.flags = []string{"--bootstrap", strings.Join(founders, ",")}
+			if s == c.servers[1] { // who is away for longer than this has to ask the ledger
+				s.flags = append(s.flags, "--window-age", "1s")
+			}
 		}
 		s.start(directives...)
 	}

@@ -1,9 +1,8 @@
 package chaos
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,22 +11,43 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	miekg "github.com/miekg/dns"
 
 	"github.com/rollcall/rollcall/test/check"
 )
 
-// follower gathers what one subscriber of one server is given, through all the server's lives.
+// follower gathers what one subscriber is given, by one server through all the server's lives, or by one after the other.
 type follower struct {
-	server *server
-	record *record
+	pick   func() *server // whom it asks when it connects
+	habits habits
 
-	mu  sync.Mutex
-	got check.Subscription
+	mu      sync.Mutex
+	got     check.Subscription
+	reached uint64 // everything up to here that it asked for was had
+	fresh   int    // how many events this connection has brought
+	counts  counts
 }
+
+// habits are how a subscriber reads.
+type habits struct {
+	burst  int  // it reads so many events at once, and then rests; 0 reads as they come
+	hangUp int  // it ends its connection after so many events; 0 never does
+	away   bool // and is away then until the server's stream has nothing any more of what it has not got
+}
+
+// counts are what happened to a subscriber that a run must show.
+type counts struct {
+	resumed  int // connections that were not the first
+	filled   int // times that a stream began, or had gone on, behind what was wanted next, and the ledger was asked
+	overrun  int // times that it was too slow, and the connection was given up
+	refilled int // events that came from the ledger
+}
+
+// rest is how long a slow reader reads nothing.
+const rest = 300 * time.Millisecond
+
+// errHungUp is why a subscriber ended its connection.
+var errHungUp = errors.New("this subscriber hangs up now and then")
 
 // followers are all that follow a cluster.
 type followers struct {
@@ -37,24 +57,57 @@ type followers struct {
 	wg       sync.WaitGroup
 }
 
-// follow has each server followed as a live stream, over JetStream and over DNS, and watches what it shows when it does
-// not ask the others.
+// The subjects that subscribers ask for who do not ask for everything: one that is busy, one that is quiet, and one of which
+// each commit of two keys has one.
+const (
+	busySubject  = "kv.*.a"
+	quietSubject = "kv.lime.>"
+	otherSubject = "service.beat.>"
+)
+
+// follow has each server followed through each of its doors, and the cluster by readers who are slow, who come and go, and who
+// take any server; and it watches what servers show when they do not ask the others.
 func follow(c *cluster, r *record) *followers {
 	ctx, stop := context.WithCancel(context.Background())
 	all := &followers{stop: stop, patience: 20 * time.Second}
+	add := func(name string, pick func() *server, filter string, h habits, do func(*follower, context.Context) error) {
+		f := &follower{pick: pick, habits: h, got: check.Subscription{Name: name, Filter: filter, From: 1}}
+		all.streams = append(all.streams, f)
+		all.wg.Go(func() { again(ctx, func(ctx context.Context) error { return do(f, ctx) }) })
+	}
 	for _, s := range c.servers {
-		sse, js := newFollower(s, r, "stream of "+s.name), newFollower(s, r, "JetStream of "+s.name)
-		all.streams = append(all.streams, sse, js)
-		all.wg.Go(func() { again(ctx, sse.stream) })
-		all.wg.Go(func() { again(ctx, js.jetstream) })
+		one := func() *server { return s }
+		add("stream of "+s.name, one, "", habits{}, (*follower).stream)
+		add("JetStream of "+s.name, one, "", habits{}, (*follower).jetstream)
+		add("NATS of "+s.name, one, "", habits{}, (*follower).plain)
 		all.wg.Go(func() { watch(ctx, r, s, "stale reads of ", staleHead) })
 		all.wg.Go(func() { watch(ctx, r, s, "DNS of ", dnsHead) })
+	}
+	at := func(n int) func() *server { return func() *server { return c.servers[n%len(c.servers)] } }
+	add("stream of "+busySubject, at(0), busySubject, habits{hangUp: 20}, (*follower).stream)
+	add("stream of "+quietSubject, at(1), quietSubject, habits{}, (*follower).stream)
+	add("slow stream", at(2), "", habits{burst: 50}, (*follower).stream)
+	add("JetStream of "+busySubject, at(0), busySubject, habits{hangUp: 40}, (*follower).jetstream)
+	add("slow JetStream", at(0), "", habits{burst: 50}, (*follower).jetstream)
+	add("JetStream, away for long", at(1), "", habits{hangUp: 30, away: true}, (*follower).jetstream)
+	add("JetStream of "+otherSubject+", away for long", at(1), otherSubject, habits{hangUp: 5, away: true}, (*follower).jetstream)
+	add("NATS of "+busySubject+" anywhere", turns(c), busySubject, habits{hangUp: 30}, (*follower).plain)
+	add("NATS of "+quietSubject, at(0), quietSubject, habits{}, (*follower).plain)
+	add("slow NATS", at(2), "", habits{burst: 50}, (*follower).plain)
+	for _, scheme := range []string{"http", "nats"} {
+		add("library over "+scheme, nil, "", habits{}, library(c, scheme))
+		add("library over "+scheme+" on "+busySubject, nil, busySubject, habits{burst: 50}, library(c, scheme))
 	}
 	return all
 }
 
-func newFollower(s *server, r *record, name string) *follower {
-	return &follower{server: s, record: r, got: check.Subscription{Name: name, From: 1}}
+// turns gives one server after the other.
+func turns(c *cluster) func() *server {
+	n := -1
+	return func() *server {
+		n++
+		return c.servers[n%len(c.servers)]
+	}
 }
 
 // again repeats what breaks off.
@@ -68,11 +121,17 @@ func again(ctx context.Context, do func(context.Context) error) {
 	}
 }
 
-// end waits until every follower has the ledger's end, stops them, and gives what they got.
-func (f *followers) end(head uint64) (got []check.Subscription, err error) {
-	err = eventually("every follower at the end of the ledger", f.patience, func() bool {
-		return !slices.ContainsFunc(f.streams, func(one *follower) bool { return one.next() <= head })
-	})
+// end waits until every follower has all of the ledger that it asked for, stops them, and gives what they got.
+func (f *followers) end(ledger []check.Delivery) (got []check.Subscription, err error) {
+	behind := func(one *follower) bool { return !one.atEnd(ledger) }
+	err = eventually("every follower at the end of the ledger", f.patience, func() bool { return !slices.ContainsFunc(f.streams, behind) })
+	if err != nil {
+		for _, one := range f.streams {
+			if behind(one) {
+				err = fmt.Errorf("%w: %q is at %d", err, one.got.Name, one.next()-1)
+			}
+		}
+	}
 	f.stop()
 	f.wg.Wait()
 	for _, one := range f.streams {
@@ -81,14 +140,42 @@ func (f *followers) end(head uint64) (got []check.Subscription, err error) {
 	return got, err
 }
 
+// atEnd tells whether a follower has all of a ledger that it asked for, and knows it where it is told.
+func (f *follower) atEnd(ledger []check.Delivery) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(ledger) == 0 {
+		return true
+	}
+	if f.got.Marked && f.got.Reached() < ledger[len(ledger)-1].Revision {
+		return false
+	}
+	for i := len(ledger) - 1; i >= 0; i-- {
+		if check.Matches(f.got.Filter, ledger[i].Subject) {
+			return f.reached >= ledger[i].Revision
+		}
+	}
+	return true
+}
+
 // next is the revision that the subscriber asks for when it comes again.
 func (f *follower) next() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n := len(f.got.Events); n > 0 {
-		return f.got.Events[n-1].Revision + 1
+	return max(f.reached+1, f.got.From)
+}
+
+// begin notes that a connection begins, and gives the revision that is wanted next.
+func (f *follower) begin(marked bool) uint64 {
+	from := f.next()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.got.Connections) > 0 {
+		f.counts.resumed++
 	}
-	return f.got.From
+	f.fresh, f.got.Marked = 0, marked
+	f.got.Connections = append(f.got.Connections, check.Connection{From: from, Had: len(f.got.Events)})
+	return from
 }
 
 func (f *follower) deliver(b []byte) error {
@@ -99,96 +186,61 @@ func (f *follower) deliver(b []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.got.Events = append(f.got.Events, d)
+	f.reached = max(f.reached, d.Revision)
+	f.fresh++
 	return nil
 }
 
-// stream follows the server's events over HTTP until that breaks.
-func (f *follower) stream(ctx context.Context) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.server.http+"/v1/default/events?from="+strconv.FormatUint(f.next(), 10), nil)
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Accept", "text/event-stream")
-	connections := &http.Transport{}
-	defer connections.CloseIdleConnections()
-	answer, err := (&http.Client{Transport: connections}).Do(r)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	// A server that is paused keeps the connection open: that is no fault of its own, and it goes on.
-	lines := bufio.NewScanner(answer.Body)
-	lines.Buffer(nil, 4<<20)
-	bookmark := false
-	for lines.Scan() {
-		data, isData := strings.CutPrefix(lines.Text(), "data: ")
-		switch {
-		case lines.Text() == "event: bookmark":
-			bookmark = true
-		case isData && bookmark:
-			err = f.bookmark([]byte(data))
-		case isData:
-			err = f.deliver([]byte(data))
-		case lines.Text() == "":
-			bookmark = false
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return lines.Err()
-}
-
-func (f *follower) bookmark(b []byte) error {
-	var mark struct{ Revision uint64 }
-	if err := json.Unmarshal(b, &mark); err != nil {
-		return err
-	}
+// bookmark takes note that everything up to a revision was had.
+func (f *follower) bookmark(revision uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.got.Complete = append(f.got.Complete, check.Bookmark{Revision: mark.Revision, Had: len(f.got.Events)})
-	return nil
+	f.got.Complete = append(f.got.Complete, check.Bookmark{Revision: revision, Had: len(f.got.Events)})
+	f.reached = max(f.reached, revision)
 }
 
-// jetstream follows the server's stream with a stock ordered consumer until that breaks.
-func (f *follower) jetstream(ctx context.Context) error {
-	nc, err := nats.Connect("nats://"+f.server.nats, nats.NoReconnect(), nats.Timeout(time.Second), nats.PingInterval(time.Second), nats.MaxPingsOutstanding(4))
-	if err != nil {
-		return err
+// looked takes note that there is nothing up to a revision that was not had.
+func (f *follower) looked(revision uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reached = max(f.reached, revision)
+}
+
+// count changes the counts.
+func (f *follower) count(change func(*counts)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(&f.counts)
+}
+
+// breathe is called behind each event: a slow reader rests, and one that hangs up does.
+func (f *follower) breathe(ctx context.Context) error {
+	f.mu.Lock()
+	fresh := f.fresh
+	f.mu.Unlock()
+	if n := f.habits.hangUp; n > 0 && fresh >= n {
+		return errHungUp
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	consumer, err := js.OrderedConsumer(ctx, "rollcall_default", jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.next(),
-	})
-	if err != nil {
-		return err
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return err
-	}
-	defer messages.Stop()
-	for ctx.Err() == nil && nc.IsConnected() {
-		m, err := messages.Next(jetstream.NextMaxWait(time.Second))
-		if err != nil {
-			return err
-		}
-		at, err := m.Metadata()
-		if err != nil {
-			return err
-		}
-		if revision := m.Headers().Get("Rollcall-Revision"); revision != strconv.FormatUint(at.Sequence.Stream, 10) {
-			f.server.t.Errorf("JetStream of %s: sequence %d holds revision %s", f.server.name, at.Sequence.Stream, revision)
-		}
-		if err := f.deliver(m.Data()); err != nil {
-			return err
+	if n := f.habits.burst; n > 0 && fresh%n == 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(rest):
 		}
 	}
 	return ctx.Err()
+}
+
+// counted adds up what happened to the followers.
+func (f *followers) counted() (sum counts) {
+	for _, one := range f.streams {
+		one.mu.Lock()
+		sum.resumed += one.counts.resumed
+		sum.filled += one.counts.filled
+		sum.overrun += one.counts.overrun
+		sum.refilled += one.counts.refilled
+		one.mu.Unlock()
+	}
+	return sum
 }
 
 // watch samples how far a server is, through a door that asks nobody else.

@@ -38,11 +38,9 @@ func judge(c *cluster, r *record, f *followers) verdict {
 		head = ledger[len(ledger)-1].Revision
 	}
 	v["ServersEqual"] = compareServers(c, r, head)
-	got, err := f.end(head)
+	got, err := f.end(deliveries)
 	v["FollowersCatchUp"] = err
-	v["SubscribersInOrder"] = check.SubscribersInOrder(got)
-	v["SubscribersMissNothing"] = check.SubscribersMissNothing(got, deliveries)
-	v["BookmarksTrue"] = check.BookmarksTrue(got, deliveries)
+	watches(v, got, deliveries, head)
 	v["VerifyPasses"] = verifyAll(c)
 
 	r.mu.Lock()
@@ -61,6 +59,31 @@ func judge(c *cluster, r *record, f *followers) verdict {
 	v["RepeatsAgree"] = check.RepeatsAgree(r.repeats)
 	v["KeysLinearizable"] = linearizable(r.history, ledger)
 	return v
+}
+
+// watches holds what subscribers got to the guarantees of a watch.
+func watches(v verdict, got []check.Subscription, ledger []check.Delivery, head uint64) {
+	v["SubscribersInOrder"] = check.SubscribersInOrder(got)
+	v["SubscribersMissNothing"] = check.SubscribersMissNothing(got, ledger)
+	v["BookmarksTrue"] = check.BookmarksTrue(got, ledger)
+	v["BookmarksAdvance"] = check.BookmarksAdvance(got, head)
+	v["CommitsWhole"] = check.CommitsWhole(got, ledger)
+	v["ResumesExact"] = check.ResumesExact(got, ledger)
+	v["FilterRight"] = check.FilterRight(got, ledger)
+	v["PreviousRight"] = check.PreviousRight(ledger)
+	v["CreationRight"] = check.CreationRight(ledger)
+	for _, s := range got { // and as they were delivered: of a key that a subscriber follows it has every event
+		v["PreviousRight"] = errors.Join(v["PreviousRight"], named(s.Name, check.PreviousRight(s.Events)))
+		v["CreationRight"] = errors.Join(v["CreationRight"], named(s.Name, check.CreationRight(s.Events)))
+	}
+}
+
+// named says whose an error is.
+func named(whose string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", whose, err)
+	}
+	return nil
 }
 
 // How long the search for an order may take, for each part of the keys.
@@ -98,8 +121,12 @@ func readLedger(s *server) (ledger []check.Entry, deliveries []check.Delivery, e
 // delivery reads an event as it is outside.
 func delivery(b []byte) (check.Delivery, check.Entry, error) {
 	var e struct {
-		Type, Revision, Commit, Reason string
-		Data                           struct{ Key, Value string }
+		Type, Revision, Commit, Reason, Subject string
+		Data                                    struct {
+			Key, Value        string
+			Previous, Version uint64
+			Created           uint64 `json:"create_revision"`
+		}
 	}
 	if err := json.Unmarshal(b, &e); err != nil {
 		return check.Delivery{}, check.Entry{}, fmt.Errorf("an event that is none: %q: %w", b, err)
@@ -117,7 +144,12 @@ func delivery(b []byte) (check.Delivery, check.Entry, error) {
 		entry.ID = e.Reason
 		entry.Write = check.Write{Key: e.Data.Key, Value: e.Data.Value, Delete: e.Type == "rollcall.kv.delete"}
 	}
-	return check.Delivery{Revision: revision, Commit: commit, Bytes: string(b)}, entry, nil
+	d := check.Delivery{Revision: revision, Commit: commit, Bytes: string(b), Subject: e.Subject}
+	switch e.Type {
+	case "rollcall.kv.put", "rollcall.kv.delete", "rollcall.kv.expire":
+		d.Change = check.Change{Key: e.Data.Key, Gone: e.Type != "rollcall.kv.put", Previous: e.Data.Previous, Created: e.Data.Created, Version: e.Data.Version}
+	}
+	return d, entry, nil
 }
 
 // compareServers takes from each server all keys and all events as of a revision. The keys also become reads, which are

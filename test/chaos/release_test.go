@@ -17,6 +17,7 @@ func TestReleaseHasNoFaults(t *testing.T) {
 		"ROLLCALL_FAULTS", "rollcall/fault.Broken", "rollcall/fault.pass", "rollcall/log.compactions",
 		fault.StaleReads, fault.AckBeforeCommit, fault.DropRow, fault.RevisionReuse, fault.RevisionGap, fault.RevisionFalls,
 		fault.OtherBytes, fault.LoseEvent, fault.RepeatEvent, fault.HalfCommit, fault.FeedStops, fault.ReplayBreaks,
+		fault.LoseLive, fault.SplitCommit, fault.LoseMatch, fault.PassOther, fault.ResumeLate, fault.BookmarkEarly, fault.BookmarksStand, fault.PreviousWrong, fault.VersionGoesOn,
 		fault.SnapshotEntries, fault.CompactionOverhead) {
 		if !bytes.Contains(with, []byte(name)) {
 			t.Errorf("the binary with faults does not hold %q: this test looks for the wrong thing", name)

@@ -7,7 +7,9 @@ import (
 
 // TestSubscribers gives the checkers of subscriptions histories that are written by hand.
 func TestSubscribers(t *testing.T) {
-	event := func(revision, commit uint64) Delivery { return Delivery{revision, commit, "event"} }
+	event := func(revision, commit uint64) Delivery {
+		return Delivery{Revision: revision, Commit: commit, Bytes: "event"}
+	}
 	ledger := []Delivery{event(1, 1), event(2, 3), event(3, 3), event(4, 4)}
 	inOrder := func(s Subscription) error { return SubscribersInOrder([]Subscription{s}) }
 	missNothing := func(s Subscription) error { return SubscribersMissNothing([]Subscription{s}, ledger) }
@@ -25,10 +27,10 @@ func TestSubscribers(t *testing.T) {
 		{"from the middle", missNothing, Subscription{From: 3, Events: ledger[2:]}, ""},
 		{"a gap", missNothing, Subscription{From: 1, Events: ledger[1:]}, "never got revision 1"},
 		{"half a commit", missNothing, Subscription{From: 4, Events: nil}, "never got revision 4"},
-		{"other bytes", missNothing, Subscription{From: 4, Events: []Delivery{{4, 4, "forged"}}}, "forged"},
+		{"other bytes", missNothing, Subscription{From: 4, Events: []Delivery{{Revision: 4, Commit: 4, Bytes: "forged"}}}, "forged"},
 		{"from nowhere", missNothing, Subscription{From: 4, Events: []Delivery{event(4, 4), event(5, 5)}}, "does not have"},
 		{"complete", marks, Subscription{From: 1, Events: ledger, Complete: []Bookmark{{1, 1}, {4, 4}}}, ""},
-		{"complete too early", marks, Subscription{From: 1, Events: ledger, Complete: []Bookmark{{4, 3}}}, "and had 3"},
+		{"complete too early", marks, Subscription{From: 1, Events: ledger, Complete: []Bookmark{{4, 3}}}, "and had 3 events of 4"},
 		{"complete inside of a commit", marks, Subscription{From: 1, Events: ledger, Complete: []Bookmark{{2, 2}}}, "inside of commit 3"},
 		{"less complete", marks, Subscription{From: 1, Events: ledger, Complete: []Bookmark{{3, 3}, {1, 3}}}, "after 3"},
 	} {

@@ -1,0 +1,361 @@
+package chaos
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	rollcall "github.com/rollcall/rollcall/client"
+)
+
+// How a subscriber follows through each door, with what every language has: docs/nats.md and docs/recipes.md say the same.
+
+// stream follows a server's events over HTTP until that breaks. Who asks for a subject resumes as browsers do.
+func (f *follower) stream(ctx context.Context) error {
+	from := f.next()
+	query := url.Values{"from": {strconv.FormatUint(from, 10)}}
+	if f.got.Filter != "" {
+		query.Set("subject", f.got.Filter)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.pick().http+"/v1/default/events?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Accept", "text/event-stream")
+	if f.got.Filter != "" && from > 1 {
+		r.Header.Set("Last-Event-ID", strconv.FormatUint(from-1, 10))
+	}
+	connections := &http.Transport{}
+	defer connections.CloseIdleConnections()
+	answer, err := (&http.Client{Transport: connections}).Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("a stream of events: %s", answer.Status)
+	}
+	f.begin(true)
+	// A server that is paused keeps the connection open: that is no fault of its own, and it goes on.
+	lines := bufio.NewScanner(answer.Body)
+	lines.Buffer(nil, 4<<20)
+	bookmark := false
+	for lines.Scan() {
+		data, isData := strings.CutPrefix(lines.Text(), "data: ")
+		switch {
+		case lines.Text() == "event: bookmark":
+			bookmark = true
+		case isData && bookmark:
+			err = f.mark([]byte(data))
+		case isData:
+			if err = f.deliver([]byte(data)); err == nil {
+				err = f.breathe(ctx)
+			}
+		case lines.Text() == "":
+			bookmark = false
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+func (f *follower) mark(b []byte) error {
+	var mark struct{ Revision uint64 }
+	if err := json.Unmarshal(b, &mark); err != nil {
+		return err
+	}
+	f.bookmark(mark.Revision)
+	return nil
+}
+
+// fill takes from a server's ledger, as that server has it, what there is of a subject from what is wanted next up to a
+// revision; 0 is the end.
+func (f *follower) fill(ctx context.Context, s *server, to uint64) error {
+	query := url.Values{"from": {strconv.FormatUint(f.next(), 10)}, "consistency": {"stale"}}
+	if f.got.Filter != "" {
+		query.Set("subject", f.got.Filter)
+	}
+	if to > 0 {
+		query.Set("to", strconv.FormatUint(to, 10))
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+"/v1/default/events?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	answer, err := (&http.Client{Timeout: 10 * time.Second}).Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("events of %s: %s", s.name, answer.Status)
+	}
+	head, err := strconv.ParseUint(answer.Header.Get("Rollcall-Revision"), 10, 64)
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(answer.Body)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		if err := f.deliver(lines.Bytes()); err != nil {
+			return err
+		}
+		f.count(func(c *counts) { c.refilled++ })
+	}
+	if lines.Err() != nil {
+		return lines.Err()
+	}
+	if to > 0 {
+		head = min(head, to)
+	}
+	f.looked(head)
+	return nil
+}
+
+// dial connects to a server's NATS, once. What is dropped is counted where it matters, and not printed.
+func dial(s *server, options ...nats.Option) (*nats.Conn, error) {
+	quiet := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
+	return nats.Connect("nats://"+s.nats, append(options, quiet, nats.NoReconnect(), nats.Timeout(time.Second), nats.PingInterval(time.Second), nats.MaxPingsOutstanding(4))...)
+}
+
+// subjectOf is what a filter is called in NATS.
+func subjectOf(filter string) string {
+	if filter == "" {
+		filter = ">"
+	}
+	return "rollcall.default." + filter
+}
+
+// plain follows with a plain subscription until that breaks. First it subscribes, to events and bookmarks together, so that
+// their order is kept; then it takes from the same server's ledger what came before; what comes live and is in that already
+// is left out. Where the subscriber was too slow, messages were thrown away, and it begins again.
+func (f *follower) plain(ctx context.Context) error {
+	s := f.pick()
+	gone := make(chan struct{})
+	nc, err := dial(s, nats.ClosedHandler(func(*nats.Conn) { close(gone) }))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	size := 64 << 10
+	if f.habits.burst > 0 {
+		size = 8 // less than what comes while it rests
+	}
+	messages := make(chan *nats.Msg, size)
+	events, err := nc.ChanSubscribe(subjectOf(f.got.Filter), messages)
+	if err != nil {
+		return err
+	}
+	if _, err := nc.ChanSubscribe("rollcall-bookmark.default", messages); err != nil {
+		return err
+	}
+	if err := nc.FlushTimeout(2 * time.Second); err != nil {
+		return err
+	}
+	f.begin(true)
+	if err := f.fill(ctx, s, 0); err != nil {
+		return err
+	}
+	for current := false; ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-gone:
+			return nats.ErrConnectionClosed
+		case m := <-messages:
+			// Counted before anything that comes behind it is put into the channel.
+			if n, err := events.Dropped(); err != nil || n > 0 {
+				f.count(func(c *counts) { c.overrun++ })
+				return nats.ErrSlowConsumer
+			}
+			if current, err = f.take(ctx, s, m, current); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// take handles an event or a bookmark of a plain subscription. A server that is behind what the subscriber has says so until it
+// is current; after that its bookmarks never fall.
+func (f *follower) take(ctx context.Context, s *server, m *nats.Msg, current bool) (bool, error) {
+	revision, err := strconv.ParseUint(m.Header.Get("Rollcall-Revision"), 10, 64)
+	if err != nil {
+		return current, err
+	}
+	behind := revision < f.next()
+	if m.Subject == "rollcall-bookmark.default" {
+		if current = current || !behind || revision+1 == f.next(); current {
+			f.bookmark(revision)
+		}
+		return current, nil
+	}
+	if behind {
+		return current, nil
+	}
+	if err := f.named(s, m.Subject, m.Data); err != nil {
+		return current, err
+	}
+	if err := f.deliver(m.Data); err != nil {
+		return current, err
+	}
+	return current, f.breathe(ctx)
+}
+
+// named holds a message to its subject.
+func (f *follower) named(s *server, subject string, b []byte) error {
+	d, _, err := delivery(b)
+	if err == nil && subject != "rollcall.default."+d.Subject {
+		err = fmt.Errorf("revision %d of %s came as %s", d.Revision, s.name, subject)
+		s.t.Error(err)
+	}
+	return err
+}
+
+// jetstream follows a server's stream with a stock ordered consumer until that breaks. What the stream has no more comes from
+// the ledger: before the first message, and wherever the stream's beginning has overtaken a slow reader.
+func (f *follower) jetstream(ctx context.Context) error {
+	s := f.pick()
+	nc, err := dial(s)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	stream, err := js.Stream(ctx, "rollcall_default")
+	if err != nil {
+		return err
+	}
+	f.begin(false)
+	if err := f.overtaken(ctx, s, stream, 0); err != nil {
+		return err
+	}
+	config := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.next()}
+	if f.got.Filter != "" {
+		config.FilterSubjects = []string{subjectOf(f.got.Filter)}
+	}
+	consumer, err := stream.OrderedConsumer(ctx, config)
+	if err != nil {
+		return err
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for ctx.Err() == nil && nc.IsConnected() && err == nil {
+		if err = f.message(ctx, s, stream, messages); errors.Is(err, nats.ErrTimeout) {
+			err = nil
+		}
+	}
+	if errors.Is(err, errHungUp) && f.habits.away {
+		return f.stayAway(ctx, stream)
+	}
+	return err
+}
+
+// message takes the next message of a stream.
+func (f *follower) message(ctx context.Context, s *server, stream jetstream.Stream, messages jetstream.MessagesContext) error {
+	m, err := messages.Next(jetstream.NextMaxWait(time.Second))
+	if err != nil {
+		return err
+	}
+	at, err := m.Metadata()
+	if err != nil {
+		return err
+	}
+	sequence := at.Sequence.Stream
+	if revision := m.Headers().Get("Rollcall-Revision"); revision != strconv.FormatUint(sequence, 10) {
+		s.t.Errorf("JetStream of %s: sequence %d holds revision %s", s.name, sequence, revision)
+	}
+	// Whatever is between, the subject did not let through: unless it was gone before it could be sent.
+	if sequence > f.next() {
+		if err := f.overtaken(ctx, s, stream, sequence); err != nil {
+			return err
+		}
+	}
+	if err := f.named(s, m.Subject(), m.Data()); err != nil {
+		return err
+	}
+	if err := f.deliver(m.Data()); err != nil {
+		return err
+	}
+	return f.breathe(ctx)
+}
+
+// overtaken fills from the ledger what a stream has no more, up to its beginning, and to before a message that has come.
+func (f *follower) overtaken(ctx context.Context, s *server, stream jetstream.Stream, before uint64) error {
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return err
+	}
+	begins := info.State.FirstSeq
+	if begins <= f.next() {
+		return nil
+	}
+	f.count(func(c *counts) { c.filled++ })
+	if before > 0 {
+		begins = min(begins, before)
+	}
+	return f.fill(ctx, s, begins-1)
+}
+
+// stayAway returns when a stream has nothing any more of what the subscriber wants next.
+func (f *follower) stayAway(ctx context.Context, stream jetstream.Stream) error {
+	for every := time.NewTicker(100 * time.Millisecond); ; {
+		info, err := stream.Info(ctx)
+		if err != nil || info.State.FirstSeq > f.next() || info.Config.MaxAge > time.Minute {
+			every.Stop()
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-every.C:
+		}
+	}
+}
+
+// library follows with the client library, which is given all servers and resumes by itself.
+func library(c *cluster, scheme string) func(*follower, context.Context) error {
+	var urls []string
+	for _, s := range c.servers {
+		address := s.http
+		if scheme == "nats" {
+			address = s.nats
+		}
+		urls = append(urls, scheme+"://"+address)
+	}
+	return func(f *follower, ctx context.Context) error {
+		c, err := rollcall.New(rollcall.Options{Servers: urls, StreamIdle: 3 * time.Second})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		for e, err := range c.Watch(ctx, f.got.Filter, f.begin(false)) {
+			if err != nil {
+				return err
+			}
+			if err := f.deliver(e.Raw); err != nil {
+				return err
+			}
+			if err := f.breathe(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
