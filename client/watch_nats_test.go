@@ -212,7 +212,8 @@ func TestWatchEndsOverNATS(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFakeNATS(t, tt.handle)
-			c := newClient(t, client.Options{Servers: []string{f.url()}})
+			// An answer just before the end of its connection may get lost, and is asked for again.
+			c := newClient(t, client.Options{Servers: []string{f.url()}, RetryFor: time.Minute})
 			if _, err := collect(t, c, tt.options, 100); err == nil || !tt.check(err) {
 				t.Errorf("got %v", err)
 			}
