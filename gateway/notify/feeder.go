@@ -96,6 +96,10 @@ func (f *feeder) run(ctx context.Context) {
 		if f.reached.Load() > before {
 			delay = retryDelayMin
 		}
+		if errors.Is(err, errEnded) {
+			f.rest(ctx)
+			return
+		}
 		f.resyncs.Add(1)
 		level := slog.LevelWarn
 		if _, unknown := errors.AsType[gateway.UnknownNamespaceError](err); unknown {
@@ -202,8 +206,36 @@ func (f *feeder) publish(ctx context.Context, p *inflight, events []event.Event)
 			f.announced, f.published = e.Revision, e.Revision
 		}
 		f.events.Add(1)
+		if ends(e) {
+			return errEnded
+		}
 	}
 	return nil
+}
+
+// errEnded says that the namespace has ended. What follows in its ledger is how it is emptied, which concerns nobody, and
+// then perhaps the next one of that name, which gets a feeder and a stream of its own.
+var errEnded = errors.New("the namespace has ended")
+
+func ends(e event.Event) bool {
+	switch e.Body.(type) {
+	case event.NamespaceClosed, event.NamespaceExpired:
+		return true
+	}
+	return false
+}
+
+// rest takes the stream away and waits until the feeder is dropped.
+func (f *feeder) rest(ctx context.Context) {
+	for delay := retryDelayMin; ctx.Err() == nil; delay = min(2*delay, retryDelayMax) {
+		err := f.dropStream(ctx)
+		if err == nil {
+			break
+		}
+		f.log.Warn("cannot take away the stream of a namespace that has ended", "error", err)
+		pause(ctx, delay)
+	}
+	<-ctx.Done()
 }
 
 // advance notes what the stream holds. What others see of it never goes back, even while a stream is made anew:

@@ -310,6 +310,33 @@ func TestDeletedNamespaceTellsItsEnd(t *testing.T) {
 	}
 }
 
+// TestLivesBehindTheFeeder deletes a namespace and makes it again while its feeder is behind: a plain subscriber sees the
+// events of both, and nothing of how the first was emptied.
+func TestLivesBehindTheFeeder(t *testing.T) {
+	l := newLedgers(t)
+	l.create("staging")
+	s := startServer(t, l)
+	nc := guest(t, s)
+	got := subscribe(t, nc, "rollcall.staging.>")
+	known := len(l.all("staging"))
+	l.hold("staging", true)
+	l.put("staging", "a", 100)
+	l.add("staging", event.NamespaceClosed{Namespace: "staging"})
+	want := l.all("staging")[known:]
+	closed := want[len(want)-1].Revision
+	for range 10 {
+		l.add("staging", event.KeyDeleted{Key: "a", Previous: closed - 1})
+	}
+	begins := len(l.all("staging"))
+	l.add("staging", event.NamespaceOpened{Namespace: "staging", Cluster: "test", Closed: closed})
+	l.put("staging", "b", 5)
+	l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 2, Closed: closed})
+	l.add(event.System, event.NamespaceCreated{Namespace: "staging", Group: 1, Previous: 3})
+	l.hold("staging", false)
+	checkLive(t, got, "staging", append(want, l.all("staging")[begins:]...))
+	checkOrdered(t, nc, "staging", uint64(begins+1), l.all("staging")[begins:])
+}
+
 // TestLines gives each feeder a connection of its own, as long as there are enough, and takes it back.
 func TestLines(t *testing.T) {
 	l := newLedgers(t)
