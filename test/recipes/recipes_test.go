@@ -111,12 +111,15 @@ func modules(t *testing.T) (dir string) {
 			t.Fatal(err)
 		}
 	}
-	p := run(t, dir, "npm", "ci", "--no-audit", "--no-fund", "--fetch-retries", "0")
+	p := run(t, dir, "npm", "ci", "--no-audit", "--no-fund", "--fetch-retries", "0", "--fetch-timeout", "20000")
 	p.done(t)
 	if p.cmd.ProcessState.Success() {
 		return dir
 	}
-	for _, code := range []string{"ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH"} {
+	for _, code := range []string{
+		"ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH", "ERR_SOCKET", "FETCH_ERROR", "CERT",
+		"E401", "E403", "E404", "E407", "E429", "E50", // of a registry, or of what stands before it, that does not give
+	} {
 		if strings.Contains(p.says.String(), code) {
 			t.Skipf("SKIPPED: the npm registry cannot be reached: %s", p.says)
 		}
