@@ -131,12 +131,16 @@ func TestWatchReadersThatTakeNothing(t *testing.T) {
 func TestWatchReaderThatTakesLittle(t *testing.T) {
 	b := gatewaytest.New("test")
 	hub := live.New(b)
-	url := serve(t, b, func(c *api.Config, _ *http.Server) { c.Live, c.StreamPatience = hub, 500*time.Millisecond })
+	url := serve(t, b, func(c *api.Config, _ *http.Server) { c.Live, c.StreamPatience = hub, time.Second })
 	value := []byte(strings.Repeat("x", 64<<10))
 	for range 200 {
 		b.MustSubmit(event.Default, commands.PutKey{Key: "a", Value: value})
 	}
 	c := mute(t, url, "/v1/default/events?from=1")
+	// A sender hears of what was taken when that is a good part of the kernel's buffer.
+	if err := c.(*net.TCPConn).SetReadBuffer(256 << 10); err != nil {
+		t.Fatal(err)
+	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	buf := make([]byte, 32<<10)
