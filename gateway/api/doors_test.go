@@ -85,13 +85,13 @@ var both = []asked{
 
 // TestBothDoors: the same request does the same behind both doors.
 func TestBothDoors(t *testing.T) {
-	make := func() *api.Door {
+	door := func() *api.Door {
 		return api.New(api.Config{
 			Backend: gatewaytest.New("test"), Logger: slog.New(slog.DiscardHandler), RequestTimeout: time.Minute,
 			Now: func() time.Time { return gatewaytest.Start },
 		})
 	}
-	overHTTP, overMessages := make(), make()
+	overHTTP, overMessages := door(), door()
 	var known []string
 	for _, a := range both {
 		t.Run(a.operation, func(t *testing.T) { compareDoors(t, overHTTP, overMessages, a) })

@@ -52,9 +52,8 @@ func (w *walker) check() error {
 	if json.Valid(w.data) {
 		return nil
 	}
-	var syntax *json.SyntaxError
 	err := json.Unmarshal(w.data, &json.RawMessage{})
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return w.problemAt(int(syntax.Offset)-1, gateway.CodeInvalidJSON, "%v", syntax)
 	}
 	return gateway.NewProblem(gateway.CodeInvalidJSON, "%v", err)

@@ -207,6 +207,7 @@ func (f *flood) Flush() { f.once.Do(func() { close(f.opened) }) }
 
 // startFloods opens streams, and gives what ends them.
 func startFloods(t testing.TB, h http.Handler, all []*flood, got chan<- struct{}, of func(i int) (url, wanted string)) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for i := range all {

@@ -181,6 +181,7 @@ func TestStreamsGiveTheLedger(t *testing.T) {
 }
 
 func checkStream(t *testing.T, h *live.Hub, b *gatewaytest.Backend, filter string, first, end event.Revision, random *rand.Rand) {
+	t.Helper()
 	s := open(t, h, b, event.Default, first, filter)
 	defer s.Close()
 	lazy := random.IntN(4) == 0
