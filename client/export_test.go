@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"net"
 	"time"
 )
 
 // SetAttempt has answers over NATS wait no longer than this.
 func (c *Client) SetAttempt(d time.Duration) { c.attempt = d }
+
+// Lived is a connection as links use them.
+func Lived(c net.Conn) net.Conn { return &lived{c, func() bool { return true }} }
 
 // SetRoom bounds what waits for a watch.
 func (c *Client) SetRoom(events, bytes int) { c.room = room{events, bytes} }

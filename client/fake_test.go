@@ -224,6 +224,13 @@ func (c *fakeConn) bookmark(revision uint64) {
 	c.send("rollcall-bookmark.default", fmt.Sprintf("Rollcall-Revision: %d\r\n", revision), fmt.Sprintf(`{"namespace":"default","revision":%d}`, revision))
 }
 
+// ended sends the last bookmark of a namespace.
+func (c *fakeConn) ended(revision uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.send("rollcall-bookmark.default", fmt.Sprintf("Rollcall-Revision: %d\r\n", revision), fmt.Sprintf(`{"namespace":"default","revision":%d,"ended":true}`, revision))
+}
+
 // answer answers a request.
 func (c *fakeConn) answer(a ask, status int, body string, headers ...string) {
 	c.mu.Lock()
