@@ -3,6 +3,10 @@ package client_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,6 +106,44 @@ func TestAnnounceSurvivesAnOutage(t *testing.T) {
 	again := a.await(t, registered)
 	if i := must(a.c.Instance(t.Context(), "web", "1"))(t); i.Session != again.Session {
 		t.Errorf("got %+v", i)
+	}
+	if err := a.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A registration of its own whose answer got lost is nobody else's.
+func TestAnnounceKnowsItself(t *testing.T) {
+	t.Parallel()
+	b := gatewaytest.New("test")
+	door := doorOf(t, b)
+	var deaf atomic.Bool // changes are made, and not answered; sessions cannot be ended
+	c := newClient(t, client.Options{RetryFor: time.Millisecond}, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case deaf.Load() && strings.Contains(r.URL.Path, "/instances/") && r.Method == http.MethodPut:
+			door.ServeHTTP(httptest.NewRecorder(), r)
+			panic(http.ErrAbortHandler)
+		case deaf.Load() && r.Method == http.MethodDelete:
+			problem(w, 503, client.ErrNoQuorum, "not now")
+		default:
+			door.ServeHTTP(w, r)
+		}
+	})
+	a := announcing{b: b, c: c, changes: make(chan client.AnnouncementStatus, 1000)}
+	a.Announcement = must(c.Announce(t.Context(), announced, client.AnnounceOptions{OnChange: func(s client.AnnouncementStatus) { a.changes <- s }}))(t)
+	first := a.await(t, registered)
+	deaf.Store(true)
+	b.MustSubmit(event.Default, commands.EndSession{ID: first.Session})
+	for range 2 {
+		a.await(t, func(s client.AnnouncementStatus) bool { return errors.Is(s.Err, client.ErrOutcomeUnknown) })
+	}
+	deaf.Store(false)
+	again := a.await(t, func(s client.AnnouncementStatus) bool {
+		_, replaced := errors.AsType[*client.ReplacedError](s.Err)
+		return replaced || s.Registered
+	})
+	if i := must(c.Instance(t.Context(), "web", "1"))(t); again.Err != nil || i.Session != again.Session {
+		t.Errorf("got %+v, with session %q", again, i.Session)
 	}
 	if err := a.Close(t.Context()); err != nil {
 		t.Error(err)

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -119,6 +121,67 @@ func TestKeyCacheOfAHistoryThatWentBackAtOnce(t *testing.T) {
 		_, old := s.Get("a/old/0")
 		return !old && s.Len() == 3
 	})
+}
+
+// A watch that has seen no event yet knows all the same whose history it follows.
+func TestQuietWatchOfAnotherHistory(t *testing.T) {
+	check := func(t *testing.T, c *client.Client, replace func()) {
+		t.Helper()
+		var source *client.SourceError
+		replaced := false
+		for e, err := range c.WatchWith(t.Context(), client.WatchOptions{Subject: "kv.quiet", From: 2, Bookmarks: true}) {
+			switch {
+			case err != nil && errors.As(err, &source) && source.Was == "rollcall/one/default" && source.Is == "rollcall/two/default":
+				return
+			case err != nil || e.Source != "rollcall/one/default":
+				t.Fatalf("got %+v, %v", e, err)
+			case !replaced:
+				replace()
+				replaced = true
+			}
+		}
+	}
+	one, two := gatewaytest.New("one"), gatewaytest.New("two")
+	putKeys(one, "a%d", 5)
+	putKeys(two, "b%d", 10)
+	t.Run("http", func(t *testing.T) {
+		x := &exchange{}
+		x.put(doorOf(t, one))
+		s := httptest.NewServer(x)
+		defer s.Close()
+		check(t, newClient(t, client.Options{Servers: []string{s.URL}}), func() {
+			x.put(doorOf(t, two))
+			s.CloseClientConnections()
+		})
+	})
+	t.Run("nats", func(t *testing.T) {
+		before := startNATS(t, one)
+		servers := []string{"nats://" + before.Addr().String(), newNATS(t, two)}
+		check(t, newClient(t, client.Options{Servers: servers}), before.Close)
+	})
+}
+
+// A cache is not moved on by bookmarks of another history.
+func TestKeyCacheHeedsTheSourceOfBookmarks(t *testing.T) {
+	b := gatewaytest.New("test")
+	c := newClient(t, client.Options{}, doorOf(t, b).ServeHTTP)
+	events := make(chan client.Event)
+	k := must(c.CacheKeysBy(t.Context(), "a/", quiet(events)))(t)
+	defer k.Close()
+	for _, source := range []string{"rollcall/test/default", "rollcall/other/default"} {
+		e := client.Bookmark(5)
+		e.Source = source
+		if source != "rollcall/test/default" {
+			e.Revision = 9
+		}
+		events <- e
+	}
+	for k.Status().Resyncs == 0 {
+		if err := k.WaitRevision(t.Context(), k.Revision()); err != nil || k.Revision() == 9 {
+			t.Fatalf("got %v at revision %d", err, k.Revision())
+		}
+		runtime.Gosched()
+	}
 }
 
 // The last bookmark of a namespace ends its watches at once, unless there is one of that name again.

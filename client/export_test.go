@@ -47,3 +47,10 @@ func (c *Client) CacheServiceBy(ctx context.Context, service string, watch func(
 
 // Bookmark says that everything up to a revision has come.
 func Bookmark(revision uint64) Event { return Event{Type: bookmarkType, Revision: revision} }
+
+// Nodes is how many nodes a cache keeps in mind.
+func (s *ServiceCache) Nodes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.nodes)
+}

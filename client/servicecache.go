@@ -94,6 +94,8 @@ type ServiceCache struct {
 	// says nothing about this one.
 	history int
 	follows [3]int
+	// sources are, of each subject, whose events they are; empty where that is not known.
+	sources [3]string
 	// nodes are the last events of nodes that no instance is on; one that was registered just before may turn out to be.
 	nodes map[string]uint64
 }
@@ -221,7 +223,10 @@ func (s *ServiceCache) take(i int, e Event) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.follows[i] != s.history {
+	if s.sources[i] == "" {
+		s.sources[i] = e.Source
+	}
+	if s.follows[i] != s.history || e.Source != "" && e.Source != s.sources[i] {
 		return errRestored
 	}
 	jump := e.Revision > s.positions[i]+verifyJump // maybe into another history, so look
@@ -323,7 +328,7 @@ func (s *ServiceCache) resync(ctx context.Context, i int) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.positions[i], s.follows[i] = revision, s.history
+	s.positions[i], s.follows[i], s.sources[i] = revision, s.history, ""
 	return nil
 }
 

@@ -58,7 +58,8 @@ type Slow struct {
 // bookmarkType is the type of events that are bookmarks, which are in no ledger.
 const bookmarkType = "bookmark"
 
-// IsBookmark tells a bookmark of WatchOptions.Bookmarks from an event of the ledger. It has a Revision and nothing else.
+// IsBookmark tells a bookmark of WatchOptions.Bookmarks from an event of the ledger. It has a Revision, and a
+// Source where the server says one, and nothing else.
 func (e Event) IsBookmark() bool { return e.Type == bookmarkType }
 
 // EndsCommit tells whether an event is the last one of its commit: its revision is the commit's.
@@ -182,14 +183,23 @@ func (w *watcher) event(e Event) error {
 	if e.Revision <= w.position && w.known {
 		return &OrderError{After: w.position, Got: e.Revision}
 	}
-	switch {
-	case w.source == "":
-		w.source = e.Source
-	case e.Source != w.source:
-		return &SourceError{After: w.position, Was: w.source, Is: e.Source}
+	if err := w.belongs(e.Source); err != nil {
+		return err
 	}
 	w.position, w.known = e.Revision, true
 	w.done = !w.yield(e)
+	return nil
+}
+
+// belongs refuses what is of another history than what was seen so far. A source that is not said is none.
+func (w *watcher) belongs(source string) error {
+	switch {
+	case source == "" || source == w.source:
+	case w.source == "":
+		w.source = source
+	default:
+		return &SourceError{After: w.position, Was: w.source, Is: source}
+	}
 	return nil
 }
 
@@ -203,7 +213,7 @@ func (w *watcher) reach(revision uint64) {
 		w.position, w.known = revision, true
 	}
 	if w.Bookmarks {
-		w.done = !w.yield(Event{Type: bookmarkType, Revision: revision})
+		w.done = !w.yield(Event{Type: bookmarkType, Revision: revision, Source: w.source})
 	}
 }
 

@@ -50,6 +50,10 @@ func (w *watcher) overHTTP(ctx context.Context, to *server) (stream, error) {
 		s.close()
 		return nil, fmt.Errorf("the server answered with %q, not with a stream of events", t)
 	}
+	if err := w.belongs(s.body.Header.Get("Rollcall-Source")); err != nil {
+		s.close()
+		return nil, err
+	}
 	w.begin(headRevision(s.body.Header))
 	return s, nil
 }

@@ -19,6 +19,7 @@ var errSilence = errors.New("no event and no bookmark came in time")
 // eventsPage is an answer to the request "events".
 type eventsPage struct {
 	Revision uint64            `json:"revision"` // the head, as the server saw it
+	Source   string            `json:"source"`   // of the events; empty where the server does not say
 	Events   []json.RawMessage `json:"events"`
 	Next     uint64            `json:"next"` // where to go on; zero where everything up to Revision was looked at
 }
@@ -85,7 +86,7 @@ func (f *flow) start(ctx context.Context) (err error) {
 		return fmt.Errorf("the server %s does not say where its ledger ends", f.to.name)
 	}
 	f.w.begin(page.Revision)
-	f.page = &eventsPage{Revision: page.Revision}
+	f.page = &eventsPage{Revision: page.Revision, Source: page.Source}
 	return nil
 }
 
@@ -166,6 +167,9 @@ func (f *flow) run(ctx context.Context) error {
 // fill hands on a page of the past, and reads the next one where there is more.
 func (f *flow) fill(ctx context.Context) error {
 	page := f.page
+	if err := f.w.belongs(page.Source); err != nil {
+		return err
+	}
 	for _, raw := range page.Events {
 		e, err := parseEvent(raw)
 		if err == nil {
