@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -12,6 +13,10 @@ type Call struct {
 	Operation string              // its id in the OpenAPI document, such as kv.put
 	Header    map[string][]string // by canonical names
 	Body      []byte              // a JSON object, or nothing
+	// Room is asked before the answer to a read is made, so that not all answers that were asked for at once are in memory
+	// at once. It reports whether there is room; with wait it does so when there is some, or when ctx ends. A large answer
+	// may fill a message. What it gave belongs to the call until its answer has left. Nil sets no bound.
+	Room func(ctx context.Context, large, wait bool) bool
 }
 
 // Reply is the answer to a Call.

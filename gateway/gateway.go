@@ -176,7 +176,8 @@ type Follower interface {
 	Next(ctx context.Context) ([]event.Event, error)
 	// TryNext is Next without the wait: it gives nothing when the follower has read everything there is.
 	TryNext() ([]event.Event, error)
-	// Fork is another follower of the same ledger, from a revision on. As with this one, the namespace may have ended since:
+	// Fork is another follower of the same ledger, from a revision on, for one of many readers: it gives less at once, since
+	// each may hold what it was given for long. As with this one, the namespace may have ended since:
 	// what is up to its end can be read.
 	Fork(from event.Revision) Follower
 	// Close releases what the follower holds.

@@ -460,5 +460,5 @@ func (l *Log) Follow(group uint64, ledger string, from event.Revision) (*Followe
 	if err != nil {
 		return nil, err
 	}
-	return &Follower{machine: g.machine, tail: g.tail(ledger), ledger: ledger, next: max(from, 1), closed: l.closed}, nil
+	return &Follower{machine: g.machine, tail: g.tail(ledger), ledger: ledger, next: max(from, 1), chunk: followerChunk, closed: l.closed}, nil
 }

@@ -17,8 +17,12 @@ const (
 	tailBytesMax  = 16 << 20
 )
 
-// How much a follower is given at once.
-var followerChunk = store.Chunk{Events: 512, Bytes: 4 << 20}
+// How much a follower is given at once of what it reads from the store. There may be thousands of forks, each of which
+// holds a chunk for as long as its reader takes to take it.
+var (
+	followerChunk = store.Chunk{Events: 512, Bytes: 4 << 20}
+	forkChunk     = store.Chunk{Events: 512, Bytes: 256 << 10}
+)
 
 // tail is the newest end of one ledger, shared by all its followers. Publishing appends and wakes; it never waits
 // for a follower.
@@ -133,6 +137,7 @@ type Follower struct {
 	tail    *tail
 	ledger  string
 	next    event.Revision
+	chunk   store.Chunk
 	closed  <-chan struct{}
 }
 
@@ -160,10 +165,10 @@ func (f *Follower) TryNext() ([]event.Event, error) {
 	return events, err
 }
 
-// Fork is another follower of the same ledger, from a revision on.
+// Fork is another follower of the same ledger, from a revision on. It is given less at once.
 func (f *Follower) Fork(from event.Revision) *Follower {
 	other := *f
-	other.next = max(from, 1)
+	other.next, other.chunk = max(from, 1), forkChunk
 	return &other
 }
 
@@ -174,7 +179,7 @@ func (f *Follower) poll() ([]event.Event, <-chan struct{}, error) {
 	// The channel is taken before the store is asked, so that nothing slips in between.
 	events, covered, changed := f.tail.after(f.next)
 	if len(events) > 0 {
-		events = wholeCommits(events, followerChunk.Events)
+		events = wholeCommits(events, f.chunk.Events)
 	} else if !covered {
 		var err error
 		if events, err = f.read(); err != nil {
@@ -194,7 +199,7 @@ func (f *Follower) read() (events []event.Event, err error) {
 		return nil, nil
 	}
 	err = f.machine.Read(func(db *store.DB) error {
-		if events, err = db.Events(l.ID, f.next, l.Head.Revision, followerChunk); err != nil {
+		if events, err = db.Events(l.ID, f.next, l.Head.Revision, f.chunk); err != nil {
 			return err
 		}
 		if len(events) == 0 {

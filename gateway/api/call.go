@@ -295,13 +295,23 @@ func (c *call) view(namespace string, fn func(gateway.View) error) error {
 }
 
 func (c *call) viewAs(ctx context.Context, namespace string, o gateway.ReadOptions, fn func(gateway.View) error) error {
-	err := c.api.Backend.View(ctx, namespace, o, func(v gateway.View) error {
+	see := func(v gateway.View) error {
+		if !c.hasRoom(ctx, false) {
+			return errNoRoom
+		}
 		c.shows(v.Head())
 		if o.Stale {
 			c.set(headerStaleness, strconv.FormatInt(v.Staleness.Milliseconds(), 10))
 		}
 		return fn(v)
-	})
+	}
+	err := c.api.Backend.View(ctx, namespace, o, see)
+	if errors.Is(err, errNoRoom) { // who waits for room may not keep a view open, and who waits for a view need not have room
+		if err := c.awaitRoom(ctx); err != nil {
+			return err
+		}
+		err = c.api.Backend.View(ctx, namespace, o, see)
+	}
 	return c.notSeen(o, err)
 }
 

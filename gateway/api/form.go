@@ -236,6 +236,7 @@ func (r *reader) bounded(s string, limit, at int) error {
 func (r *reader) query(name string, p *parameter, first byte) error {
 	var values []string
 	if first == '[' && p.repeat {
+		at, size := r.pos, 0
 		r.pos++
 		for r.next() != ']' {
 			if r.data[r.pos] == ',' {
@@ -246,6 +247,10 @@ func (r *reader) query(name string, p *parameter, first byte) error {
 				return err
 			}
 			values = append(values, v)
+			// Over HTTP each of them would have its name before it.
+			if size += len(p.name) + 1 + len(v); size > textBytesMax {
+				return r.problemAt(at, commands.CodeTooLarge, "%d values; at most %d bytes of them", len(values), textBytesMax)
+			}
 		}
 		r.pos++
 	} else {

@@ -50,6 +50,9 @@ func getHistory(c *call) error {
 		return err
 	}
 	subject := c.query.Get("subject")
+	if err := c.awaitRoom(c.ctx); err != nil {
+		return err
+	}
 	h, err := c.api.Backend.History(c.ctx, c.namespace, o, subject, int(limit))
 	if errors.Is(err, gateway.ErrNoHistory) {
 		return gateway.NewProblem(gateway.CodeInvalidFilter, "%v", err)

@@ -22,11 +22,34 @@ import (
 type message struct {
 	body       []byte               // as the operation's handler reads it
 	conditions []commands.Condition // what stood in "if"
+	room       func(ctx context.Context, large, wait bool) bool
+	roomy      bool // it has given room
 
 	content []byte // the answer
 	other   string // its media type, where it is not JSON
 	problem *gateway.Problem
 	size    int // of an answer that was too large, else 0
+}
+
+// errNoRoom says that a read is to wait until other answers have left.
+var errNoRoom = errors.New("no room for the answer")
+
+// hasRoom tells whether an answer may be made. Over HTTP each is on a connection of its own, which bounds them.
+func (c *call) hasRoom(ctx context.Context, wait bool) bool {
+	m := c.message
+	if m == nil || m.room == nil || m.roomy {
+		return true
+	}
+	m.roomy = m.room(ctx, c.op.id != "kv.get", wait)
+	return m.roomy
+}
+
+// awaitRoom returns when an answer may be made.
+func (c *call) awaitRoom(ctx context.Context) error {
+	if !c.hasRoom(ctx, true) {
+		return gateway.NewProblem(commands.CodeBusy, "too many large answers are being made; try again a little later, or ask for less at a time")
+	}
+	return nil
 }
 
 // answer keeps an answer that fits. It copies: what it is given may be used again.
@@ -52,7 +75,7 @@ func (h *head) WriteHeader(int) {}
 
 // do answers a message.
 func (a *api) do(ctx context.Context, m gateway.Call) gateway.Reply {
-	c := &call{api: a, ctx: ctx, operation: "unknown", message: &message{}}
+	c := &call{api: a, ctx: ctx, operation: "unknown", message: &message{room: m.Room}}
 	c.w = &head{http.Header{}}
 	c.r = (&http.Request{Header: heeded(m.Header)}).WithContext(ctx)
 	start := time.Now()

@@ -156,3 +156,45 @@ func TestCallPanics(t *testing.T) {
 		t.Errorf("observed %q", observed)
 	}
 }
+
+// TestCallsWaitForRoom: the answer to a read is made when there is room for it, none for a write is waited for, and who
+// waits too long is told so.
+func TestCallsWaitForRoom(t *testing.T) {
+	b := gatewaytest.New("test")
+	door := api.New(api.Config{Backend: b, Logger: slog.New(slog.DiscardHandler), RequestTimeout: 50 * time.Millisecond})
+	full := false
+	var asked []string
+	do := func(operation, body string) gateway.Reply {
+		asked = nil
+		return door.Do(t.Context(), gateway.Call{
+			Namespace: "default", Operation: operation, Body: []byte(body),
+			Room: func(ctx context.Context, large, wait bool) bool {
+				asked = append(asked, fmt.Sprint(large, " ", wait))
+				if full && wait {
+					<-ctx.Done()
+				}
+				return wait && !full
+			},
+		})
+	}
+	if r := do("kv.put", `{"key":"a","value":"1"}`); r.Status != http.StatusCreated || asked != nil {
+		t.Errorf("put: got %d and asked %v", r.Status, asked)
+	}
+	for operation, large := range map[string]string{"kv.get": "false", "kv.list": "true", "events": "true", "history": "true", "services.list": "true"} {
+		body := ""
+		switch operation {
+		case "kv.get":
+			body = `{"key":"a"}`
+		case "history":
+			body = `{"subject":"kv.a"}`
+		}
+		full = false
+		if r := do(operation, body); r.Status != http.StatusOK || asked[len(asked)-1] != large+" true" {
+			t.Errorf("%s: got %d %s and asked %v", operation, r.Status, r.Body, asked)
+		}
+		full = true
+		if r := do(operation, body); r.Problem == nil || r.Problem.Code != commands.CodeBusy {
+			t.Errorf("%s without room: got %d %s", operation, r.Status, r.Body)
+		}
+	}
+}

@@ -22,6 +22,8 @@ const (
 	ControlLineBytesMax = 16 << 10 // a protocol line; a key of 1 KiB makes a subject of up to 3 KiB
 	ConnectionsMax      = 16_384   // clients together
 	SubscriptionsMax    = 4_096    // of one connection
+
+	innerMax = linesMax + 8 // this process's own connections, which the NATS server counts like clients
 )
 
 // The two accounts. An account is NATS's unit of isolation: a message published in one is not seen in another.
@@ -116,7 +118,7 @@ func (b *broker) options(c Config) (*server.Options, error) {
 	ledger, guests := server.NewAccount(ledgerAccount), server.NewAccount(guestsAccount)
 	o := &server.Options{
 		ServerName: c.ServerName, Host: host, Port: int(port), DontListen: true, NoSigs: true,
-		MaxPayload: PayloadBytesMax, MaxControlLine: ControlLineBytesMax, MaxConn: ConnectionsMax, MaxSubs: SubscriptionsMax,
+		MaxPayload: PayloadBytesMax, MaxControlLine: ControlLineBytesMax, MaxConn: ConnectionsMax + innerMax, MaxSubs: SubscriptionsMax,
 		// A slow client is cut off by its own pending limit; it must not slow down the feed of the others.
 		NoFastProducerStall: true,
 		JetStream:           true, StoreDir: c.StoreDir, DisableJetStreamBanner: true,
@@ -175,14 +177,16 @@ func (b *broker) linkAccounts() (*server.Account, error) {
 
 // connect makes a connection inside the process. Its own inboxes are not below inboxPrefix, so that no guest can
 // see or answer them.
-func (b *broker) connect(user, name string) (*nats.Conn, error) {
-	nc, err := nats.Connect("", nats.InProcessServer(b.server), nats.UserInfo(user, b.password), nats.Name("rollcall "+name),
-		nats.CustomInboxPrefix(privatePrefix+name), nats.MaxReconnects(-1), nats.ReconnectWait(retryDelayMin),
+func (b *broker) connect(user, name string, more ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect("", append([]nats.Option{
+		nats.InProcessServer(b.server), nats.UserInfo(user, b.password), nats.Name("rollcall " + name),
+		nats.CustomInboxPrefix(privatePrefix + name), nats.MaxReconnects(-1), nats.ReconnectWait(retryDelayMin),
 		// What cannot be sent must be seen to fail: a feeder starts over from what the stream holds.
 		nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			b.log.logger.Warn("inner NATS connection reports an error", "connection", name, "error", err)
-		}))
+		}),
+	}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect %s to the NATS server: %w", name, err)
 	}
@@ -190,6 +194,40 @@ func (b *broker) connect(user, name string) (*nats.Conn, error) {
 		b.own.Add(1)
 	}
 	return nc, nil
+}
+
+// dialer connects inside the process and counts how often.
+type dialer struct {
+	broker *broker
+	dials  *atomic.Uint64
+}
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (d dialer) InProcessConn() (net.Conn, error) {
+	d.dials.Add(1)
+	return d.broker.server.InProcessConn()
+}
+
+// cutOff ends the connections of all clients, which then look where to go on. It reports how many there were.
+func (b *broker) cutOff() (int, error) {
+	const atOnce = 1024
+	var ids []uint64
+	for {
+		some, err := b.server.Connz(&server.ConnzOptions{Username: true, User: guestUser, Account: guestsAccount, Limit: atOnce, Offset: len(ids)})
+		if err != nil {
+			return 0, fmt.Errorf("list the clients: %w", err)
+		}
+		for _, c := range some.Conns {
+			ids = append(ids, c.Cid)
+		}
+		if len(some.Conns) < atOnce {
+			break
+		}
+	}
+	for _, id := range ids {
+		_ = b.server.DisconnectClientByID(id) // it has left by itself
+	}
+	return len(ids), nil
 }
 
 // listen lets clients in. It is called once. (AcceptLoop is what Start itself calls without DontListen: it opens

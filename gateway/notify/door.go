@@ -24,6 +24,11 @@ const (
 	requestsMax      = 4096
 	requestsBytesMax = 128 << 20 // bodies of requests; each may have 4 MiB
 	idleMax          = 256       // goroutines that wait for the next request
+
+	// The answers to reads that are being made or are leaving. A large one takes up to about 20 MiB until it has left,
+	// what it is made of included, one key's about 3 MiB.
+	largeMax = 16
+	smallMax = 64
 )
 
 // headerStatus is the HTTP status of every answer.
@@ -50,12 +55,16 @@ type door struct {
 	mu       sync.Mutex // held while a goroutine begins, so that none does once stopping is set
 	stopping bool
 
+	large, small          chan struct{} // have as much in them as there are answers to reads
 	count, bytes, idle    atomic.Int64
 	refused, unanswerable atomic.Uint64
 }
 
 func startDoor(b *broker, c Config) (_ *door, err error) {
-	d := &door{do: c.Do, log: c.Logger, work: make(chan *nats.Msg), stopped: make(chan struct{})}
+	d := &door{
+		do: c.Do, log: c.Logger, work: make(chan *nats.Msg), stopped: make(chan struct{}),
+		large: make(chan struct{}, largeMax), small: make(chan struct{}, smallMax),
+	}
 	d.service = newService(c.Operations, c.Version)
 	if d.conn, err = b.connect(doorUser, "door"); err != nil {
 		return nil, err
@@ -167,9 +176,43 @@ func (d *door) handle(m *nats.Msg) {
 	began := time.Now()
 	// The subscription lets nothing else through; both parts may be anything.
 	namespace, operation, _ := strings.Cut(m.Subject[len(doorPrefix):], ".")
-	reply := d.do(d.requests, gateway.Call{Namespace: namespace, Operation: operation, Header: canonical(m.Header), Body: m.Data})
+	var taken chan struct{}
+	reply := d.do(d.requests, gateway.Call{
+		Namespace: namespace, Operation: operation, Header: canonical(m.Header), Body: m.Data,
+		Room: func(ctx context.Context, large, wait bool) bool {
+			room := d.small
+			if large {
+				room = d.large
+			}
+			if enter(ctx, room, wait) {
+				taken = room
+			}
+			return taken != nil
+		},
+	})
 	d.send(m, reply)
+	if taken != nil {
+		<-taken
+	}
 	d.service.count(operation, reply.Problem, time.Since(began))
+}
+
+// enter takes a place, where there is one, or with wait when there is one.
+func enter(ctx context.Context, room chan struct{}, wait bool) bool {
+	select {
+	case room <- struct{}{}:
+		return true
+	default:
+	}
+	if !wait {
+		return false
+	}
+	select {
+	case room <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // canonical spells the names of headers as HTTP does; NATS tells "If-Match" from "if-match".

@@ -365,10 +365,11 @@ func TestDoorStopsUnderLoad(t *testing.T) {
 	inbox := nc.NewInbox()
 	var done, refused atomic.Int64
 	if _, err := nc.Subscribe(inbox, func(m *nats.Msg) {
-		if m.Header.Get(headerStatus) == "503" {
-			refused.Add(1)
-		} else {
+		switch m.Header.Get(headerStatus) {
+		case "200", "201":
 			done.Add(1)
+		default: // refused, or by the NATS server itself: nobody takes requests any more
+			refused.Add(1)
 		}
 	}); err != nil {
 		t.Fatal(err)
@@ -392,4 +393,51 @@ func TestDoorStopsUnderLoad(t *testing.T) {
 	if done.Load() > int64(head)-1 {
 		t.Errorf("%d answers to %d writes; %d were refused", done.Load(), head-1, refused.Load())
 	}
+}
+
+// TestDoorBoundsAnswers: so many large answers are in memory at once, each until it has left; others wait, and small ones
+// for none of them.
+func TestDoorBoundsAnswers(t *testing.T) {
+	var room, holding, most atomic.Int64
+	release := make(chan struct{})
+	s := startServer(t, newLedgers(t), withDo(func(ctx context.Context, c gateway.Call) gateway.Reply {
+		large := len(c.Body) > 0
+		if !c.Room(ctx, large, false) && !c.Room(ctx, large, true) {
+			return gateway.Reply{Status: http.StatusServiceUnavailable}
+		}
+		if large {
+			now := holding.Add(1)
+			for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
+			}
+			room.Add(1)
+			<-release
+			holding.Add(-1)
+		}
+		return gateway.Reply{Status: http.StatusOK}
+	}))
+	nc := guest(t, s)
+	inbox := nc.NewInbox()
+	answers := subscribe(t, nc, inbox)
+	const asked = 4 * largeMax
+	for range asked {
+		if err := nc.PublishRequest("rollcall-api.default.kv.list", inbox, []byte("large")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all that have room are under way", func() bool { return room.Load() == largeMax })
+	for range 2 * smallMax {
+		if m := request(t, nc, "rollcall-api.default.kv.get", ""); m.Header.Get(headerStatus) != "200" {
+			t.Fatalf("a small one: got %v", m.Header)
+		}
+	}
+	close(release)
+	for range asked {
+		if m := receive(t, answers); m.Header.Get(headerStatus) != "200" {
+			t.Errorf("got %v", m.Header)
+		}
+	}
+	if n := most.Load(); n != largeMax {
+		t.Errorf("%d were made at once, want %d", n, largeMax)
+	}
+	eventually(t, "all room is given back", func() bool { return len(s.door.large) == 0 && len(s.door.small) == 0 })
 }

@@ -3,7 +3,10 @@ package notify
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -147,12 +150,71 @@ func TestConnectionLost(t *testing.T) {
 	s := startServer(t, l)
 	for range 10 {
 		l.put(event.Default, "a", 200)
-		if err := s.feed.ForceReconnect(); err != nil {
+		if err := s.list()[1].line.ForceReconnect(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	reaches(t, s, event.Default, event.Revision(len(l.all(event.Default))))
 	checkOrdered(t, guest(t, s), event.Default, 1, l.all(event.Default))
+}
+
+// breakLine has the NATS server end the connection that a namespace's events go over, without a word.
+func breakLine(t *testing.T, s *Server, namespace string) {
+	t.Helper()
+	i := slices.IndexFunc(s.list(), func(f *feeder) bool { return f.namespace == namespace })
+	id, err := s.list()[i].line.GetClientID()
+	if err != nil {
+		return // it is just being made anew
+	}
+	_ = s.broker.server.DisconnectClientByID(id) // or was just ended
+}
+
+// TestLinesBreak has connections break on which events are under way. A plain subscriber, to one key of several, gets every
+// event, or is cut off: it never stays without one that the stream has.
+func TestLinesBreak(t *testing.T) {
+	for range 5 {
+		l := newLedgers(t)
+		s := startServer(t, l, func(c *Config) { c.BookmarkInterval = 20 * time.Millisecond })
+		nc := guest(t, s, nats.NoReconnect())
+		got := subscribe(t, nc, "rollcall.default.kv.b")
+		marks := subscribe(t, nc, "rollcall-bookmark.default")
+		known := len(l.all(event.Default))
+		for range 5 {
+			l.put(event.Default, "b", 300)
+			breakLine(t, s, event.Default)
+		}
+		l.put(event.Default, "b", 1)
+		reaches(t, s, event.Default, event.Revision(len(l.all(event.Default))))
+		all := l.all(event.Default)
+		eventually(t, "a bookmark says that it has all, or it is cut off", func() bool {
+			select {
+			case m := <-marks:
+				return m != nil && m.Header.Get(HeaderRevision) == fmt.Sprint(len(all))
+			default:
+				return nc.IsClosed()
+			}
+		})
+		last := event.Revision(known)
+		for len(got) > 0 {
+			m := <-got
+			if m == nil {
+				break
+			}
+			revision, err := strconv.ParseUint(m.Header.Get(HeaderRevision), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if event.Revision(revision) != last+1 && !nc.IsClosed() {
+				t.Fatalf("got revision %d behind %d, and was not cut off", revision, last)
+			}
+			last = event.Revision(revision)
+		}
+		if !nc.IsClosed() && last != all[len(all)-1].Revision {
+			t.Fatalf("got events up to %d of %d, and was not cut off", last, len(all))
+		}
+		checkOrdered(t, guest(t, s), event.Default, 1, all)
+		s.Close()
+	}
 }
 
 func TestLedgerFails(t *testing.T) {

@@ -1,14 +1,15 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rollcall/rollcall/gateway"
@@ -17,6 +18,9 @@ import (
 
 // retryUnknown is how long a feeder waits at most for a namespace that is not there yet.
 const retryUnknown = 250 * time.Millisecond
+
+// endWait is how long the last events of a namespace that was deleted may take to be published.
+const endWait = 5 * time.Second
 
 // The wait before a feeder starts over doubles from the first to the second while nothing gets through.
 const (
@@ -33,7 +37,8 @@ type feeder struct {
 	namespace string
 	config    Config
 	log       *slog.Logger
-	nc        *nats.Conn
+	broker    *broker
+	line      *line
 	js        jetstream.JetStream
 	writer    *writer
 
@@ -51,21 +56,31 @@ type feeder struct {
 	announced event.Revision
 	history   bool // what the ledger holds when it can first be read is older than the first subscriber
 	isReady   bool
+	// published is the last revision that went to subscribers, and dials those of the line when it is known that all
+	// before has arrived.
+	published event.Revision
+	dials     uint64
 
 	// For everybody.
 	reached atomic.Uint64 // the highest that confirmed ever was
 	events  atomic.Uint64 // events published
 	resyncs atomic.Uint64
+	absent  atomic.Bool   // there was no such namespace when it was looked for last
+	moved   chan struct{} // reached or absent changed
+
+	telling sync.Mutex // held while a bookmark is published
+	over    bool       // the last one was
 }
 
 func newFeeder(s *Server, namespace string) *feeder {
-	js, err := jetstream.New(s.feed)
+	js, err := jetstream.New(s.looks)
 	if err != nil {
 		panic(fmt.Sprintf("jetstream without options: %v", err)) // it fails on bad options only
 	}
 	return &feeder{
-		namespace: namespace, config: s.config, log: s.log.With("namespace", namespace), nc: s.feed, js: js,
+		namespace: namespace, config: s.config, log: s.log.With("namespace", namespace), broker: s.broker, line: s.lines.take(), js: js,
 		writer: newWriter(s.config.Backend.Cluster(), namespace), ready: make(chan struct{}), done: make(chan struct{}),
+		moved: make(chan struct{}, 1),
 	}
 }
 
@@ -81,12 +96,18 @@ func (f *feeder) run(ctx context.Context) {
 		if f.reached.Load() > before {
 			delay = retryDelayMin
 		}
+		if errors.Is(err, errEnded) {
+			f.rest(ctx)
+			return
+		}
 		f.resyncs.Add(1)
 		level := slog.LevelWarn
 		if _, unknown := errors.AsType[gateway.UnknownNamespaceError](err); unknown {
 			// Its ledger is opened a little after the namespace is placed, or it is being made from another one; or it has
 			// ended, and with it its stream.
 			level = slog.LevelDebug
+			f.absent.Store(true)
+			f.move()
 			delay = min(delay, retryUnknown)
 			if err := f.dropStream(ctx); err != nil && ctx.Err() == nil {
 				f.log.Warn("cannot take away the stream of a namespace that is not there", "error", err)
@@ -100,15 +121,26 @@ func (f *feeder) run(ctx context.Context) {
 
 // feed brings the stream in step with the ledger and keeps it there until something goes wrong.
 func (f *feeder) feed(ctx context.Context) error {
+	dials := f.line.dials.Load()
+	if err := f.settle(ctx); err != nil {
+		return err
+	}
 	if err := f.align(ctx); err != nil {
 		return err
 	}
+	if dials != f.dials && uint64(f.published) > f.reached.Load() {
+		if err := f.ownUp(); err != nil {
+			return err
+		}
+	}
+	f.dials = dials
 	follower, err := f.config.Backend.Follow(f.namespace, f.confirmed+1)
 	if err != nil {
 		return fmt.Errorf("follow the ledger from revision %d: %w", f.confirmed+1, err)
 	}
 	defer follower.Close()
-	p, err := newInflight(f.nc, Stream(f.namespace), f.confirmed)
+	f.absent.Store(false)
+	p, err := newInflight(f.line, f.dials, Stream(f.namespace), f.confirmed)
 	if err != nil {
 		return err
 	}
@@ -132,13 +164,14 @@ func (f *feeder) copy(ctx context.Context, follower gateway.Follower, p *infligh
 				events, err = follower.TryNext()
 			}
 		}
+		// What was sent is awaited even where no more can be had: it may be the end of the namespace.
+		if sent := p.drain(ctx); sent != nil {
+			return cmp.Or(err, sent)
+		}
+		f.advance(p.sent)
 		if err != nil {
 			return err
 		}
-		if err := p.drain(ctx); err != nil {
-			return err
-		}
-		f.advance(p.sent)
 	}
 }
 
@@ -170,11 +203,39 @@ func (f *feeder) publish(ctx context.Context, p *inflight, events []event.Event)
 			return err
 		}
 		if live {
-			f.announced = e.Revision
+			f.announced, f.published = e.Revision, e.Revision
 		}
 		f.events.Add(1)
+		if ends(e) {
+			return errEnded
+		}
 	}
 	return nil
+}
+
+// errEnded says that the namespace has ended. What follows in its ledger is how it is emptied, which concerns nobody, and
+// then perhaps the next one of that name, which gets a feeder and a stream of its own.
+var errEnded = errors.New("the namespace has ended")
+
+func ends(e event.Event) bool {
+	switch e.Body.(type) {
+	case event.NamespaceClosed, event.NamespaceExpired:
+		return true
+	}
+	return false
+}
+
+// rest takes the stream away and waits until the feeder is dropped.
+func (f *feeder) rest(ctx context.Context) {
+	for delay := retryDelayMin; ctx.Err() == nil; delay = min(2*delay, retryDelayMax) {
+		err := f.dropStream(ctx)
+		if err == nil {
+			break
+		}
+		f.log.Warn("cannot take away the stream of a namespace that has ended", "error", err)
+		pause(ctx, delay)
+	}
+	<-ctx.Done()
 }
 
 // advance notes what the stream holds. What others see of it never goes back, even while a stream is made anew:
@@ -183,6 +244,50 @@ func (f *feeder) advance(confirmed event.Revision) {
 	f.confirmed = confirmed
 	if uint64(confirmed) > f.reached.Load() {
 		f.reached.Store(uint64(confirmed))
+		f.move()
+	}
+}
+
+func (f *feeder) move() {
+	select {
+	case f.moved <- struct{}{}:
+	default:
+	}
+}
+
+// settle returns when the NATS server has handled all that was published on the line as it is now.
+func (f *feeder) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, confirmWait)
+	defer cancel()
+	if err := f.line.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("wait until all is published: %w", err)
+	}
+	return nil
+}
+
+// ownUp tells plain subscribers that they may have missed an event, by cutting all clients off. The stream has all of them, but
+// nobody knows which of them they were told, and to tell them again could be to tell them twice.
+func (f *feeder) ownUp() error {
+	n, err := f.broker.cutOff()
+	f.log.Warn("cut off all clients: the newest events may not have reached those with plain subscriptions",
+		"clients", n, "from", f.reached.Load()+1, "to", f.published, "error", err)
+	return err
+}
+
+// awaitEnd returns when all up to the event that ended the namespace was published, or when that will not come to pass.
+func (f *feeder) awaitEnd(ctx context.Context, closed event.Revision) {
+	limit := time.NewTimer(endWait)
+	defer limit.Stop()
+	for f.reached.Load() < uint64(closed) && !f.absent.Load() {
+		select {
+		case <-f.moved:
+		case <-limit.C:
+			f.log.Warn("the last events of a namespace that was deleted are not told: publishing them takes too long",
+				"reached", f.reached.Load(), "end", closed)
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -25,6 +25,9 @@ const (
 // confirmWait is how long the stream may be silent while it owes an answer.
 const confirmWait = 10 * time.Second
 
+// lineLookEvery is how often a feeder that waits looks whether its connection broke, and what it waits for will not come.
+const lineLookEvery = 250 * time.Millisecond
+
 // inflight publishes to one stream and keeps count of what the stream has confirmed.
 //
 // Every event asks for a confirmation, although asking for the last of a batch only would be a third faster
@@ -32,7 +35,8 @@ const confirmWait = 10 * time.Second
 // one, but after a foreign message took number n, the event n+1 would be welcome again: only the answer to each
 // proves that the stream holds the ledger. Atomic batches prove it too and took 8.8 microseconds.
 type inflight struct {
-	nc     *nats.Conn
+	line   *line
+	dials  uint64 // of the line, for all that is published here
 	sub    *nats.Subscription
 	prefix []byte        // of a confirmation, up to the number
 	signal chan struct{} // something below changed
@@ -48,12 +52,12 @@ type inflight struct {
 
 // newInflight goes on after a revision. Its reply subject must be new: answers to an earlier attempt may still be
 // under way.
-func newInflight(nc *nats.Conn, stream string, after event.Revision) (*inflight, error) {
+func newInflight(on *line, dials uint64, stream string, after event.Revision) (*inflight, error) {
 	p := &inflight{
-		nc: nc, prefix: []byte(`{"stream":"` + stream + `","seq":`), signal: make(chan struct{}, 1),
+		line: on, dials: dials, prefix: []byte(`{"stream":"` + stream + `","seq":`), signal: make(chan struct{}, 1),
 		confirmed: after, sent: after,
 	}
-	sub, err := nc.Subscribe(nc.NewInbox(), p.answer)
+	sub, err := on.Subscribe(on.NewInbox(), p.answer)
 	if err != nil {
 		return nil, fmt.Errorf("await confirmations of %s: %w", stream, err)
 	}
@@ -75,8 +79,11 @@ func (p *inflight) publish(ctx context.Context, revision event.Revision, m *nats
 	if err := p.wait(ctx, limit); err != nil {
 		return err
 	}
+	if p.broke() {
+		return errLineBroke
+	}
 	m.Reply = p.sub.Subject
-	if err := p.nc.PublishMsg(m); err != nil {
+	if err := p.line.PublishMsg(m); err != nil {
 		return fmt.Errorf("publish revision %d: %w", revision, err)
 	}
 	p.sent = revision
@@ -84,12 +91,18 @@ func (p *inflight) publish(ctx context.Context, revision event.Revision, m *nats
 	return nil
 }
 
+// errLineBroke says that what was published last may not have arrived.
+var errLineBroke = errors.New("the connection to the NATS server broke")
+
+func (p *inflight) broke() bool { return p.line.dials.Load() != p.dials }
+
 // drain waits until everything that was sent is confirmed.
 func (p *inflight) drain(ctx context.Context) error { return p.wait(ctx, 0) }
 
 // wait returns when at most limit events are not confirmed.
 func (p *inflight) wait(ctx context.Context, limit event.Revision) error {
 	var timer *time.Timer // only when there is something to wait for
+	var since time.Time   // the stream last gave an answer
 	for seen := event.Revision(0); ; {
 		confirmed, err := p.state()
 		if err != nil {
@@ -103,16 +116,22 @@ func (p *inflight) wait(ctx context.Context, limit event.Revision) error {
 		}
 		switch {
 		case timer == nil:
-			timer = time.NewTimer(confirmWait)
+			timer, since = time.NewTimer(lineLookEvery), time.Now()
 			defer timer.Stop()
 		case confirmed != seen:
-			timer.Reset(confirmWait)
+			since = time.Now()
 		}
 		seen = confirmed
 		select {
 		case <-p.signal:
 		case <-timer.C:
-			return fmt.Errorf("no confirmation of revision %d in %s", confirmed+1, confirmWait)
+			if p.broke() {
+				return errLineBroke
+			}
+			if time.Since(since) >= confirmWait {
+				return fmt.Errorf("no confirmation of revision %d in %s", confirmed+1, confirmWait)
+			}
+			timer.Reset(lineLookEvery)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -34,20 +34,26 @@ func (s *Server) ensure(ctx context.Context, namespace string, known bool) {
 	})
 }
 
-// drop ends the feeder of a namespace that was deleted, and takes its stream away. It returns when that is done, so that
-// the feeder of the next namespace of that name has nobody beside it.
-func (s *Server) drop(ctx context.Context, namespace string) {
+// drop ends the feeder of a namespace that was deleted, once it has told the end, and takes its stream away; closed is the
+// revision of the end. It returns when that is done, so that the feeder of the next namespace of that name has nobody
+// beside it.
+func (s *Server) drop(ctx context.Context, namespace string, closed event.Revision) {
 	s.mu.Lock()
 	f := s.feeders[namespace]
 	s.mu.Unlock()
 	if f == nil {
 		return
 	}
+	f.awaitEnd(ctx, closed)
 	f.stop()
 	<-f.done
 	if err := f.dropStream(ctx); err != nil && ctx.Err() == nil {
 		s.log.Warn("cannot take away the stream of a namespace that was deleted", "namespace", namespace, "error", err)
 	}
+	if err := f.bookmark(true); err != nil {
+		s.log.Warn("cannot tell that a namespace has ended", "namespace", namespace, "error", err)
+	}
+	s.lines.give(f.line)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.feeders, namespace)
@@ -113,7 +119,7 @@ func (s *Server) followNamespaces(ctx context.Context, from event.Revision) (eve
 			case event.NamespaceCreated:
 				s.ensure(ctx, b.Namespace, false)
 			case event.NamespaceDeleted:
-				s.drop(ctx, b.Namespace)
+				s.drop(ctx, b.Namespace, b.Closed)
 			}
 			from = e.Revision + 1
 		}

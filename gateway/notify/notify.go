@@ -29,7 +29,8 @@ type Server struct {
 	config Config
 	log    *slog.Logger
 	broker *broker
-	feed   *nats.Conn // all feeders publish on it
+	lines  *lines     // feeders publish on them
+	looks  *nats.Conn // for looking at streams, and making them
 	guard  *guard
 	door   *door // nil where no requests are taken
 	cancel context.CancelFunc
@@ -69,7 +70,10 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 }
 
 func (s *Server) run(ctx, running context.Context) (err error) {
-	if s.feed, err = s.broker.connect(ledgerUser, "feed"); err != nil {
+	if s.looks, err = s.broker.connect(ledgerUser, "looks"); err != nil {
+		return err
+	}
+	if s.lines, err = newLines(s.broker, s.log); err != nil {
 		return err
 	}
 	if s.guard, err = startGuard(s.broker, s.log); err != nil {
@@ -155,8 +159,11 @@ func (s *Server) Close() {
 	if s.guard != nil {
 		s.guard.close()
 	}
-	if s.feed != nil {
-		s.feed.Close()
+	if s.lines != nil {
+		s.lines.close()
+	}
+	if s.looks != nil {
+		s.looks.Close()
 	}
 	s.broker.close()
 }

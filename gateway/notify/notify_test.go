@@ -261,6 +261,118 @@ func TestDeletedNamespace(t *testing.T) {
 	checkOrdered(t, nc, "staging", 1, l.all("staging")[known:])
 }
 
+// TestDeletedNamespaceTellsItsEnd deletes a namespace whose feeder is behind: a plain subscriber is told all up to the end
+// nevertheless, and then, on the subject of the bookmarks, that there will be nothing more.
+func TestDeletedNamespaceTellsItsEnd(t *testing.T) {
+	l := newLedgers(t)
+	l.create("staging")
+	s := startServer(t, l, func(c *Config) { c.BookmarkInterval = 10 * time.Millisecond })
+	nc := guest(t, s)
+	// Both come over one subscription, so that their order is seen.
+	got := make(chan *nats.Msg, 10_000)
+	for _, subject := range []string{"rollcall.staging.>", "rollcall-bookmark.staging"} {
+		if _, err := nc.ChanSubscribe(subject, got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	known := len(l.all("staging"))
+	l.hold("staging", true)
+	l.put("staging", "a", 300)
+	l.remove("staging")
+	closed := event.Revision(len(l.all("staging")))
+	l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 2, Closed: closed})
+	reaches(t, s, event.System, event.Revision(len(l.all(event.System))))
+	l.hold("staging", false)
+	next := event.Revision(known + 1)
+	for {
+		m := receive(t, got)
+		revision := m.Header.Get(HeaderRevision)
+		if m.Subject != Bookmark("staging") {
+			if revision != fmt.Sprint(next) {
+				t.Fatalf("got revision %s, want %d", revision, next)
+			}
+			next++
+			continue
+		}
+		if string(m.Data) == fmt.Sprintf(`{"namespace":"staging","revision":%s,"ended":true}`, revision) {
+			if next != closed+1 || revision != fmt.Sprint(closed) {
+				t.Errorf("it ended at revision %s, and the last event was %d, want %d", revision, next-1, closed)
+			}
+			break
+		}
+	}
+	eventually(t, "the feeder is gone", func() bool { return len(s.list()) == 2 })
+	if n := len(got); n > 0 {
+		t.Errorf("got %d messages more, the first is %s", n, (<-got).Data)
+	}
+}
+
+// TestLivesBehindTheFeeder deletes a namespace and makes it again while its feeder is behind: a plain subscriber sees the
+// events of both, and nothing of how the first was emptied.
+func TestLivesBehindTheFeeder(t *testing.T) {
+	l := newLedgers(t)
+	l.create("staging")
+	s := startServer(t, l)
+	nc := guest(t, s)
+	got := subscribe(t, nc, "rollcall.staging.>")
+	known := len(l.all("staging"))
+	l.hold("staging", true)
+	l.put("staging", "a", 100)
+	l.add("staging", event.NamespaceClosed{Namespace: "staging"})
+	want := l.all("staging")[known:]
+	closed := want[len(want)-1].Revision
+	for range 10 {
+		l.add("staging", event.KeyDeleted{Key: "a", Previous: closed - 1})
+	}
+	begins := len(l.all("staging"))
+	l.add("staging", event.NamespaceOpened{Namespace: "staging", Cluster: "test", Closed: closed})
+	l.put("staging", "b", 5)
+	l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 2, Closed: closed})
+	l.add(event.System, event.NamespaceCreated{Namespace: "staging", Group: 1, Previous: 3})
+	l.hold("staging", false)
+	checkLive(t, got, "staging", append(want, l.all("staging")[begins:]...))
+	checkOrdered(t, nc, "staging", uint64(begins+1), l.all("staging")[begins:])
+}
+
+// TestLines gives each feeder a connection of its own, as long as there are enough, and takes it back.
+func TestLines(t *testing.T) {
+	l := newLedgers(t)
+	for i := range linesMax {
+		l.create(fmt.Sprint("n", i))
+	}
+	s := startServer(t, l)
+	users := func() (all []int) {
+		s.lines.mu.Lock()
+		defer s.lines.mu.Unlock()
+		for _, one := range s.lines.all {
+			all = append(all, one.users)
+		}
+		slices.Sort(all)
+		return all
+	}
+	want := slices.Repeat([]int{1}, linesMax)
+	want[linesMax-1], want[linesMax-2] = 2, 2 // there are _system and default as well
+	if diff := cmp.Diff(want, users()); diff != "" {
+		t.Errorf("feeders of each connection (-want +got):\n%s", diff)
+	}
+	for i := range linesMax {
+		name := fmt.Sprint("n", i)
+		l.remove(name)
+		l.add(event.System, event.NamespaceDeleted{Namespace: name, Group: 1, Closed: 2})
+	}
+	eventually(t, "the feeders are gone", func() bool { return len(s.list()) == 2 })
+	if diff := cmp.Diff(append(make([]int, linesMax-2), 1, 1), users()); diff != "" {
+		t.Errorf("feeders of each connection, after most are gone (-want +got):\n%s", diff)
+	}
+	// What is left works.
+	live := subscribe(t, guest(t, s), "rollcall.default.>")
+	l.put(event.Default, "a", 3)
+	checkLive(t, live, event.Default, l.all(event.Default)[1:])
+}
+
 func TestBookmark(t *testing.T) {
 	l := newLedgers(t)
 	l.put(event.Default, "a", 4)

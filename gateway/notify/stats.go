@@ -91,7 +91,7 @@ func (s *Server) readers() (consumers map[string]int, pending map[string]uint64)
 		if looked++; looked > streamsLookedAt {
 			continue
 		}
-		m, err := s.feed.RequestWithContext(ctx, "$JS.API.CONSUMER.LIST."+stream.Name, nil)
+		m, err := s.looks.RequestWithContext(ctx, "$JS.API.CONSUMER.LIST."+stream.Name, nil)
 		var list server.JSApiConsumerListResponse
 		if err == nil {
 			err = json.Unmarshal(m.Data, &list)
@@ -132,15 +132,27 @@ func (s *Server) bookmark(f *feeder) error {
 	default:
 		return nil // while the window is being filled there is nothing to say
 	}
+	return f.bookmark(false)
+}
+
+// bookmark tells how far the namespace is. The one that says that it has ended is its last.
+func (f *feeder) bookmark(ended bool) error {
+	f.telling.Lock()
+	defer f.telling.Unlock()
+	if f.over {
+		return nil
+	}
 	revision := f.reached.Load()
 	body, err := json.Marshal(struct {
 		Namespace string `json:"namespace"`
 		Revision  uint64 `json:"revision"`
-	}{f.namespace, revision})
+		Ended     bool   `json:"ended,omitempty"`
+	}{f.namespace, revision, ended})
 	if err != nil {
 		return err
 	}
-	return s.feed.PublishMsg(&nats.Msg{
+	f.over = ended
+	return f.line.PublishMsg(&nats.Msg{
 		Subject: Bookmark(f.namespace), Data: body,
 		Header: nats.Header{HeaderRevision: {strconv.FormatUint(revision, 10)}},
 	})

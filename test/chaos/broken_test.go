@@ -92,7 +92,7 @@ func TestCheckersNotice(t *testing.T) {
 	}
 }
 
-// markedInside tells whether a subscriber was given a bookmark within a commit. Half a commit is told to each of them all
+// markedInside tells whether a subscriber was given a bookmark while it had but a part of a commit. Half a commit is told to each of them all
 // the time, but most commits are of one event, and bookmarks come only now and then.
 func markedInside(l *load) bool {
 	return slices.ContainsFunc(l.followers.streams, func(f *follower) bool {
@@ -103,7 +103,7 @@ func markedInside(l *load) bool {
 				return false
 			}
 			last := f.got.Events[b.Had-1]
-			return b.Revision == last.Revision && last.Revision != last.Commit
+			return b.Revision >= last.Revision && last.Revision != last.Commit
 		})
 	})
 }

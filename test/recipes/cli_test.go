@@ -65,6 +65,11 @@ func TestCLI(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("SKIPPED: curl is not here")
 	}
+	fetch := exec.Command("go", "mod", "download")
+	fetch.Dir = "cli/nats"
+	if out, err := fetch.CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: the modules of the nats command line cannot be fetched: %v\n%s", err, out)
+	}
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(dir, "nats"), "github.com/nats-io/natscli/nats")
 	build.Dir = "cli/nats"

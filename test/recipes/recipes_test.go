@@ -2,6 +2,7 @@ package recipes
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,6 +84,9 @@ func TestGoWrites(t *testing.T) {
 	}
 }
 
+// nodeLeast is the oldest Node that its stock NATS client is for.
+const nodeLeast = 20
+
 // modules are the stock libraries of Node, from its registry, in the versions of package-lock.json.
 func modules(t *testing.T) (dir string) {
 	t.Helper()
@@ -93,6 +97,11 @@ func modules(t *testing.T) (dir string) {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("SKIPPED: %s is not here, so that the recipes for Node cannot be run", tool)
 		}
+	}
+	version, err := exec.Command("node", "--version").Output()
+	var major int
+	if _, scanErr := fmt.Sscanf(string(version), "v%d.", &major); err != nil || scanErr != nil || major < nodeLeast {
+		t.Skipf("SKIPPED: the recipes for Node want version %d of it, and here is %s", nodeLeast, version)
 	}
 	dir = t.TempDir()
 	files, err := filepath.Glob("node/*")
@@ -111,12 +120,15 @@ func modules(t *testing.T) (dir string) {
 			t.Fatal(err)
 		}
 	}
-	p := run(t, dir, "npm", "ci", "--no-audit", "--no-fund", "--fetch-retries", "0")
+	p := run(t, dir, "npm", "ci", "--no-audit", "--no-fund", "--fetch-retries", "0", "--fetch-timeout", "20000")
 	p.done(t)
 	if p.cmd.ProcessState.Success() {
 		return dir
 	}
-	for _, code := range []string{"ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH"} {
+	for _, code := range []string{
+		"ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH", "ERR_SOCKET", "FETCH_ERROR", "CERT",
+		"E401", "E403", "E404", "E407", "E429", "E50", // of a registry, or of what stands before it, that does not give
+	} {
 		if strings.Contains(p.says.String(), code) {
 			t.Skipf("SKIPPED: the npm registry cannot be reached: %s", p.says)
 		}
