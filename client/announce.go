@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,7 +17,8 @@ type AnnounceOptions struct {
 	// Passing is the id of a TTL check of the instance that is reported as passing for as long as it is announced; empty for
 	// none, or where KeepPassing is to do so.
 	Passing string
-	// OnChange is told each time the status changes, one call at a time; it must not wait for long. Nil for nobody.
+	// OnChange is told each time the status changes, one call at a time. It must not wait for long, and not end the announcement,
+	// which would wait for it. Nil for nobody.
 	OnChange func(AnnouncementStatus)
 }
 
@@ -51,6 +53,9 @@ type Announcement struct {
 	stop     context.CancelCauseFunc
 	running  sync.WaitGroup
 	done     chan struct{}
+	// doubtful are sessions of its own with which a registration failed whose end could not be had either: the instance may be
+	// registered with one of them, which is nobody else. Only the newest count; older ones have expired.
+	doubtful []string
 
 	mu      sync.Mutex
 	session *LiveSession
@@ -63,8 +68,9 @@ type Announcement struct {
 // registered again with another one, as soon as that can be done. The instance's TTL is that of the session, and zero means
 // AnnounceTTL; its Session is left empty. It fails where the first registration does.
 //
-// Whoever deregisters the instance meanwhile does so on purpose, and it stays away for as long as the session lives. An
-// instance that somebody else has registered under the same id is not taken over: see ReplacedError.
+// Whoever deregisters the instance meanwhile does so on purpose, and it stays away for as long as the session lives. The first
+// registration takes the place of whatever has the same id, as a program that was started again must. A later one does not:
+// where somebody else has registered an instance under that id by then, it is left to them: see ReplacedError.
 func (c *Client) Announce(ctx context.Context, i Instance, o AnnounceOptions) (*Announcement, error) {
 	if i.Session != "" {
 		return nil, fmt.Errorf("announce instance %q: it has session %q; use the Announce of a LiveSession", i.Service+"/"+i.ID, i.Session)
@@ -182,10 +188,18 @@ func (a *Announcement) begin() error {
 	if err := a.register(a.life, l); err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(a.life), ttl)
 		defer cancel()
-		return errors.Join(err, l.Close(ctx))
+		failed := l.Close(ctx)
+		if failed != nil {
+			a.doubtful = append(a.doubtful[max(0, len(a.doubtful)-doubtfulMax+1):], l.ID)
+		}
+		return errors.Join(err, failed)
 	}
+	a.doubtful = nil
 	return nil
 }
+
+// doubtfulMax is how many doubtful sessions are kept in mind.
+const doubtfulMax = 64
 
 // register registers the instance with a session, and has it reported as passing while that lives.
 func (a *Announcement) register(ctx context.Context, l *LiveSession) error {
@@ -246,7 +260,7 @@ func (a *Announcement) vacant(session string) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil
-	case err == nil && now.Session != session:
+	case err == nil && now.Session != session && !slices.Contains(a.doubtful, now.Session):
 		return &ReplacedError{a.instance.Service, a.instance.ID, now.Session}
 	}
 	return err

@@ -3,6 +3,10 @@ package client_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +27,7 @@ type announcing struct {
 
 var announced = client.Instance{Service: "web", ID: "1", Address: "10.0.0.1", TTL: 3 * time.Second}
 
-func announce(t *testing.T, ctx context.Context, i client.Instance, o client.AnnounceOptions) announcing {
+func announce(ctx context.Context, t *testing.T, i client.Instance, o client.AnnounceOptions) announcing {
 	t.Helper()
 	a := announcing{b: gatewaytest.New("test"), changes: make(chan client.AnnouncementStatus, 1000)}
 	a.c = newClient(t, client.Options{}, doorOf(t, a.b).ServeHTTP)
@@ -58,7 +62,7 @@ func lostSession(s client.AnnouncementStatus) bool {
 func TestAnnounce(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	a := announce(t, ctx, announced, client.AnnounceOptions{})
+	a := announce(ctx, t, announced, client.AnnounceOptions{})
 	first := a.await(t, registered)
 	if i := must(a.c.Instance(ctx, "web", "1"))(t); i.Session != first.Session || i.TTL != 0 {
 		t.Errorf("got %+v, want session %q", i, first.Session)
@@ -86,12 +90,10 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
-func second2[T any](v T, err error) error { return second(v, err) }
-
 // Servers that do nothing for longer than the TTL, and have the session expire, get the instance again.
 func TestAnnounceSurvivesAnOutage(t *testing.T) {
 	t.Parallel()
-	a := announce(t, t.Context(), announced, client.AnnounceOptions{})
+	a := announce(t.Context(), t, announced, client.AnnounceOptions{})
 	first := a.await(t, registered)
 	a.b.SetFaults(gatewaytest.Faults{Submit: gateway.ErrUnavailable, View: gateway.ErrUnavailable})
 	a.await(t, lostSession)
@@ -108,10 +110,48 @@ func TestAnnounceSurvivesAnOutage(t *testing.T) {
 	}
 }
 
+// A registration of its own whose answer got lost is nobody else's.
+func TestAnnounceKnowsItself(t *testing.T) {
+	t.Parallel()
+	b := gatewaytest.New("test")
+	door := doorOf(t, b)
+	var deaf atomic.Bool // changes are made, and not answered; sessions cannot be ended
+	c := newClient(t, client.Options{RetryFor: time.Millisecond}, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case deaf.Load() && strings.Contains(r.URL.Path, "/instances/") && r.Method == http.MethodPut:
+			door.ServeHTTP(httptest.NewRecorder(), r)
+			panic(http.ErrAbortHandler)
+		case deaf.Load() && r.Method == http.MethodDelete:
+			problem(w, 503, client.ErrNoQuorum, "not now")
+		default:
+			door.ServeHTTP(w, r)
+		}
+	})
+	a := announcing{b: b, c: c, changes: make(chan client.AnnouncementStatus, 1000)}
+	a.Announcement = must(c.Announce(t.Context(), announced, client.AnnounceOptions{OnChange: func(s client.AnnouncementStatus) { a.changes <- s }}))(t)
+	first := a.await(t, registered)
+	deaf.Store(true)
+	b.MustSubmit(event.Default, commands.EndSession{ID: first.Session})
+	for range 2 {
+		a.await(t, func(s client.AnnouncementStatus) bool { return errors.Is(s.Err, client.ErrOutcomeUnknown) })
+	}
+	deaf.Store(false)
+	again := a.await(t, func(s client.AnnouncementStatus) bool {
+		_, replaced := errors.AsType[*client.ReplacedError](s.Err)
+		return replaced || s.Registered
+	})
+	if i := must(c.Instance(t.Context(), "web", "1"))(t); again.Err != nil || i.Session != again.Session {
+		t.Errorf("got %+v, with session %q", again, i.Session)
+	}
+	if err := a.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // Who has taken the place of an instance keeps it.
 func TestAnnounceGivesWay(t *testing.T) {
 	t.Parallel()
-	a := announce(t, t.Context(), announced, client.AnnounceOptions{})
+	a := announce(t.Context(), t, announced, client.AnnounceOptions{})
 	s := a.await(t, registered)
 	must(a.c.Register(t.Context(), client.Instance{Service: "web", ID: "1", Address: "10.0.0.2"}))(t)
 	must(a.c.EndSession(t.Context(), s.Session))(t)
@@ -129,7 +169,7 @@ func TestAnnounceGivesWay(t *testing.T) {
 
 // Withdrawn, it is gone from discovery, and its session is there; unless somebody else has taken its place.
 func TestWithdraw(t *testing.T) {
-	a := announce(t, t.Context(), announced, client.AnnounceOptions{})
+	a := announce(t.Context(), t, announced, client.AnnounceOptions{})
 	s := a.await(t, registered)
 	if err := a.Withdraw(t.Context()); err != nil {
 		t.Error(err)
@@ -154,7 +194,7 @@ func TestAnnounceReports(t *testing.T) {
 	i.Checks = []client.Check{{ID: "alive", TTL: time.Second}}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	a := announce(t, ctx, i, client.AnnounceOptions{Passing: "alive"})
+	a := announce(ctx, t, i, client.AnnounceOptions{Passing: "alive"})
 	s := must(a.c.CacheService(t.Context(), "web"))(t)
 	defer s.Close()
 	for state := range s.States(t.Context()) {

@@ -174,9 +174,6 @@ func newServer(life context.Context, text string) (*server, error) {
 // otherwise take for directions (RFC 3986 section 5.2.4).
 func Escape(key string) string { return escape(key, true) }
 
-// escapeSegment writes one segment of a path, in which a slash is no separator.
-func escapeSegment(segment string) string { return escape(segment, false) }
-
 func escape(s string, slash bool) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder

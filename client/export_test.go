@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"net"
 	"time"
 )
 
 // SetAttempt has answers over NATS wait no longer than this.
 func (c *Client) SetAttempt(d time.Duration) { c.attempt = d }
+
+// Lived is a connection as links use them.
+func Lived(c net.Conn) net.Conn { return &lived{c, func() bool { return true }} }
 
 // SetRoom bounds what waits for a watch.
 func (c *Client) SetRoom(events, bytes int) { c.room = room{events, bytes} }
@@ -43,3 +47,10 @@ func (c *Client) CacheServiceBy(ctx context.Context, service string, watch func(
 
 // Bookmark says that everything up to a revision has come.
 func Bookmark(revision uint64) Event { return Event{Type: bookmarkType, Revision: revision} }
+
+// Nodes is how many nodes a cache keeps in mind.
+func (s *ServiceCache) Nodes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.nodes)
+}

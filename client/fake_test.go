@@ -43,9 +43,8 @@ func (a ask) number(name string) uint64 {
 // fakeConn is one connection of it.
 type fakeConn struct {
 	net.Conn
-	mu      sync.Mutex
-	subs    map[string]string // subjects by sid
-	stopped bool
+	mu   sync.Mutex
+	subs map[string]string // subjects by sid
 }
 
 // newFakeNATS starts one.
@@ -222,6 +221,13 @@ func (c *fakeConn) bookmark(revision uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.send("rollcall-bookmark.default", fmt.Sprintf("Rollcall-Revision: %d\r\n", revision), fmt.Sprintf(`{"namespace":"default","revision":%d}`, revision))
+}
+
+// ended sends the last bookmark of a namespace.
+func (c *fakeConn) ended(revision uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.send("rollcall-bookmark.default", fmt.Sprintf("Rollcall-Revision: %d\r\n", revision), fmt.Sprintf(`{"namespace":"default","revision":%d,"ended":true}`, revision))
 }
 
 // answer answers a request.

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -163,19 +165,29 @@ func (f *feeds) take(m *nats.Msg) {
 	if marks == nil {
 		return // of a feed that has ended
 	}
-	revision, err := strconv.ParseUint(m.Header.Get(headerRevision), 10, 64)
-	if err != nil {
-		revision = frame{data: m.Data}.revision()
-	}
-	if revision == 0 {
+	a := readBookmark(m)
+	if a.bookmark == 0 && !a.ended {
 		return // no bookmark of ours
 	}
 	for one := range marks.feeds {
 		one.check()
 		for t := range one.taps {
-			t.put(arrival{bookmark: revision})
+			t.put(a)
 		}
 	}
+}
+
+// readBookmark reads a bookmark, which is the last one where the namespace is gone.
+func readBookmark(m *nats.Msg) arrival {
+	var w struct {
+		Ended bool `json:"ended"`
+	}
+	revision, err := strconv.ParseUint(m.Header.Get(headerRevision), 10, 64)
+	if err != nil {
+		revision = frame{data: m.Data}.revision()
+	}
+	ended := bytes.Contains(m.Data, []byte(`"ended"`)) && json.Unmarshal(m.Data, &w) == nil && w.Ended
+	return arrival{bookmark: revision, ended: ended}
 }
 
 // check looks whether nats.go had to let something go: then no bookmark may say that everything has come.
@@ -191,8 +203,10 @@ func (one *feed) check() {
 }
 
 // complain hears what the connection has to say besides messages.
-func (c *conn) complain(err error) {
+func (c *conn) complain(sub *nats.Subscription, err error) {
 	switch {
+	case errors.Is(err, nats.ErrSlowConsumer) && strings.HasPrefix(sub.Subject, c.inbox):
+		c.nc.Close() // whoever waits for what was let go asks again
 	case errors.Is(err, nats.ErrSlowConsumer):
 		c.feedMu.Lock()
 		defer c.feedMu.Unlock()
@@ -238,6 +252,7 @@ func (f *feeds) fail(err error) {
 type arrival struct {
 	event    *Event
 	bookmark uint64
+	ended    bool // the namespace is gone, says this bookmark
 	err      error
 }
 

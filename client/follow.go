@@ -81,10 +81,11 @@ func (e unknownEventError) Error() string {
 // beginsAnew tells whether what a cache has followed cannot be followed further from where it stands.
 func beginsAnew(err error) bool {
 	var order *OrderError
+	var source *SourceError
 	var unknown unknownEventError
 	var p *Problem
 	switch {
-	case errors.As(err, &order), errors.As(err, &unknown), errors.Is(err, errRestored):
+	case errors.As(err, &order), errors.As(err, &source), errors.As(err, &unknown), errors.Is(err, errRestored):
 		return true
 	case errors.As(err, &p):
 		return p.Status >= http.StatusBadRequest && p.Status < http.StatusInternalServerError

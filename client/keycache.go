@@ -236,10 +236,13 @@ type pendingKey struct {
 // follow takes what the stream brings.
 func (k *KeyCache) follow(ctx context.Context, e Event) error {
 	k.mu.Lock()
-	generation := k.generation
+	generation, source := k.generation, k.source
 	k.mu.Unlock()
-	if !e.IsBookmark() {
+	switch {
+	case !e.IsBookmark():
 		return k.take(generation, e)
+	case e.Source != "" && e.Source != source:
+		return errRestored
 	}
 	if err := k.verify(ctx, e.Revision); err != nil {
 		return err

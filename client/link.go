@@ -23,8 +23,13 @@ const (
 const (
 	// pingTime is how often a NATS connection is tried; after three that had no answer it is over.
 	pingTime = 5 * time.Second
-	// arrivalsMax is how many messages of watches may wait on a connection until they are handed out, which takes no time.
+	// arrivalsMax is how many messages of watches may wait on a connection until they are handed out, which takes no time, and
+	// answersMax is how many answers.
 	arrivalsMax = 16 << 10
+	answersMax  = 16 << 10
+	// writeTime is how long a server may take nothing of what is sent to it. Until then, what a call has to say may wait behind
+	// it, whatever the call's context says.
+	writeTime = 5 * time.Second
 )
 
 var (
@@ -105,7 +110,7 @@ func (d dialer) Dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(d.life, func() { c.Close() })
+	stop := context.AfterFunc(d.life, func() { _ = c.Close() })
 	return &lived{c, stop}, nil
 }
 
@@ -113,6 +118,16 @@ func (d dialer) Dial(network, address string) (net.Conn, error) {
 type lived struct {
 	net.Conn
 	stop func() bool
+}
+
+// Write implements net.Conn. A connection that could not be written to is over: nats.go forgets what it could not write and goes
+// on, and a subscription that never reached the server would be silent for ever, while bookmarks say that all has come.
+func (l *lived) Write(p []byte) (int, error) {
+	n, err := l.Conn.Write(p)
+	if err != nil {
+		_ = l.Close() // what failed is told already
+	}
+	return n, err
 }
 
 // Close implements net.Conn.
@@ -125,6 +140,10 @@ func (l *lived) Close() error {
 type conn struct {
 	nc    *nats.Conn
 	inbox string // what answers' subjects begin with
+	// answers waits for hand, so that none is lost: what arrived before the connection's end is handed out before that, while
+	// nats.go forgets what waits for a function of its own calls.
+	answers chan *nats.Msg
+	ended   chan error // has room for one: why the connection is over
 
 	mu    sync.Mutex
 	calls map[uint64]*call // those under way
@@ -147,28 +166,40 @@ var callPool = sync.Pool{New: func() any {
 }}
 
 func newConn(life context.Context, url string) (*conn, error) {
-	c := &conn{calls: map[uint64]*call{}}
+	c := &conn{calls: map[uint64]*call{}, answers: make(chan *nats.Msg, answersMax), ended: make(chan error, 1)}
 	c.feeds.init(c)
-	nc, err := nats.Connect(url, nats.Name("rollcall client"), nats.NoReconnect(), nats.Timeout(dialTime),
+	nc, err := nats.Connect(url, nats.Name("rollcall client"), nats.NoReconnect(), nats.Timeout(dialTime), nats.FlusherTimeout(writeTime),
 		nats.PingInterval(pingTime), nats.MaxPingsOutstanding(2), nats.IgnoreDiscoveredServers(),
 		nats.SetCustomDialer(dialer{life}), nats.SkipSubjectValidation(),
-		nats.ClosedHandler(func(nc *nats.Conn) { c.fail(nc.LastError()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.complain(err) }))
+		nats.ClosedHandler(func(nc *nats.Conn) { c.ended <- nc.LastError() }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { c.complain(sub, err) }))
 	if err != nil {
 		return nil, err
 	}
 	c.nc = nc
 	c.inbox = nc.NewInbox() + "."
-	answers, err := nc.Subscribe(c.inbox+"*", c.answered)
-	if err == nil {
-		// What arrives here was asked for, and each call asks for one thing.
-		err = answers.SetPendingLimits(-1, -1)
-	}
-	if err != nil {
+	go c.hand()
+	if _, err := nc.ChanSubscribe(c.inbox+"*", c.answers); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("await answers: %w", err)
 	}
 	return c, nil
+}
+
+// hand hands out answers until the connection is over, and then those that arrived before.
+func (c *conn) hand() {
+	for {
+		select {
+		case m := <-c.answers:
+			c.answered(m)
+		case err := <-c.ended: // behind which nats.go brings nothing
+			for len(c.answers) > 0 {
+				c.answered(<-c.answers)
+			}
+			c.fail(err)
+			return
+		}
+	}
 }
 
 func (c *conn) up() bool {

@@ -183,8 +183,7 @@ func TestFailuresOverNATS(t *testing.T) {
 func TestCallsShareAConnection(t *testing.T) {
 	const calls = 2000
 	var asked atomic.Int64
-	var f *fakeNATS
-	f = newFakeNATS(t, func(c *fakeConn, a ask) {
+	f := newFakeNATS(t, func(c *fakeConn, a ask) {
 		if asked.Add(1) == calls {
 			c.Close() // none of them was answered
 		}

@@ -62,7 +62,7 @@ func putKeys(b *gatewaytest.Backend, format string, n int) (last uint64) {
 }
 
 // awaitKeys waits for a cache to show what a test looks for.
-func awaitKeys(t *testing.T, ctx context.Context, k *client.KeyCache, want func(*client.KeyState) bool) {
+func awaitKeys(ctx context.Context, t *testing.T, k *client.KeyCache, want func(*client.KeyState) bool) {
 	t.Helper()
 	for u := range k.Changes(ctx, &client.KeyState{}) {
 		if want(u.State) {
@@ -98,7 +98,7 @@ func TestKeyCacheOfAnotherHistory(t *testing.T) {
 			}
 			x.put(doorOf(t, two))
 			one.Close()
-			awaitKeys(t, ctx, k, func(s *client.KeyState) bool {
+			awaitKeys(ctx, t, k, func(s *client.KeyState) bool {
 				_, old := s.Get("a/old/0")
 				return !old && s.Len() == tt.others
 			})
@@ -140,7 +140,7 @@ func TestKeyCacheMistrustsJumps(t *testing.T) {
 	defer k.Close()
 	x.put(doorOf(t, two))
 	bookmarks <- client.Bookmark(uint64(head))
-	awaitKeys(t, ctx, k, func(s *client.KeyState) bool { return s.Len() == 0 && s.Revision() == uint64(head) })
+	awaitKeys(ctx, t, k, func(s *client.KeyState) bool { return s.Len() == 0 && s.Revision() == uint64(head) })
 }
 
 // quiet is a subject in which nothing happens but what a test has happen.
@@ -194,7 +194,7 @@ func TestCachesTakeBookmarks(t *testing.T) {
 		t.Errorf("half of a commit shows: %d keys at revision %d", k.State().Len(), k.Revision())
 	}
 	events <- client.Bookmark(made.Revision)
-	awaitKeys(t, ctx, k, func(s *client.KeyState) bool { return s.Len() == 1 && s.Revision() == made.Revision })
+	awaitKeys(ctx, t, k, func(s *client.KeyState) bool { return s.Len() == 1 && s.Revision() == made.Revision })
 	events <- client.Bookmark(made.Revision + 5)
 	events <- client.Bookmark(made.Revision + 5) // by now the one before has been taken
 	if k.Revision() != made.Revision+5 {
@@ -227,6 +227,113 @@ func TestServiceCacheTakesBookmarks(t *testing.T) {
 	}
 }
 
+// served is a service's three subjects, by hand.
+type served struct {
+	instances, settings, nodes chan client.Event
+}
+
+func newServed() served {
+	return served{make(chan client.Event), make(chan client.Event), make(chan client.Event)}
+}
+
+func (s served) watch(ctx context.Context, subject string, from uint64) iter.Seq2[client.Event, error] {
+	events := map[string]chan client.Event{client.InstancesSubject("web"): s.instances, client.ServiceSubject("web"): s.settings, "node.>": s.nodes}
+	return quiet(events[subject])(ctx, subject, from)
+}
+
+// eventOf reads one event of a backend.
+func eventOf(t *testing.T, c *client.Client, revision uint64) client.Event {
+	t.Helper()
+	for e, err := range c.Events(t.Context(), client.Range{From: revision, To: revision}) {
+		return must(e, err)(t)
+	}
+	t.Fatalf("there is no revision %d", revision)
+	return client.Event{}
+}
+
+// A node's event may come before that of the first instance on it: it is looked at when that instance shows, and only then.
+func TestServiceCacheLooksAtNodesLate(t *testing.T) {
+	b := gatewaytest.New("test")
+	c := newClient(t, client.Options{}, doorOf(t, b).ServeHTTP)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	subjects := newServed()
+	s := must(c.CacheServiceBy(ctx, "web", subjects.watch))(t)
+	defer s.Close()
+	made := must(c.Register(ctx, client.Instance{Service: "web", ID: "1", Node: "n1", Address: "10.0.0.1"}))(t).Revision
+	idle := must(c.SetNodeMaintenance(ctx, "n1", true, "why"))(t).Revision
+	other := must(c.SetNodeMaintenance(ctx, "n2", true, "why"))(t).Revision
+	subjects.nodes <- eventOf(t, c, idle)
+	subjects.nodes <- eventOf(t, c, other)
+	subjects.nodes <- client.Bookmark(other) // by now those before have been taken
+	if s.Revision() >= made {
+		t.Errorf("revision %d shows", s.Revision())
+	}
+	subjects.instances <- eventOf(t, c, made)
+	for state := range s.States(ctx) {
+		if len(state.Instances) == 1 && state.Instances[0].Status == client.Maintenance {
+			break
+		}
+	}
+	if got := s.Revision(); got != idle {
+		t.Errorf("got revision %d, want %d, that of the node's event", got, idle)
+	}
+	for range 2 {
+		subjects.settings <- client.Bookmark(other)
+		subjects.instances <- client.Bookmark(other)
+	}
+	if n := s.Nodes(); s.Revision() != other || n != 0 {
+		t.Errorf("at revision %d it keeps %d nodes in mind, want none at %d", s.Revision(), n, other)
+	}
+}
+
+// While a service cannot be read anew, what is shown stays as of its own revision, and what was to be fetched is, later.
+func TestServiceCacheThatCannotBeReadAnew(t *testing.T) {
+	b := gatewaytest.New("test")
+	door := doorOf(t, b)
+	var state atomic.Int32 // 0 is fine; 1 refuses services, 2 everything
+	refused := make(chan struct{}, 1000)
+	c := newClient(t, client.Options{RetryFor: time.Millisecond}, func(w http.ResponseWriter, r *http.Request) {
+		n := state.Load()
+		switch {
+		case n > 0 && strings.HasSuffix(r.URL.Path, "/services/web"):
+			problem(w, 400, "invalid-revision", "none of this history")
+		case n > 1:
+			problem(w, 503, client.ErrNoQuorum, "not now")
+			refused <- struct{}{}
+		default:
+			door.ServeHTTP(w, r)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	subjects := newServed()
+	s := must(c.CacheServiceBy(ctx, "web", subjects.watch))(t)
+	defer s.Close()
+	before := s.Revision()
+	made := must(newClient(t, client.Options{}, door.ServeHTTP).Register(ctx, client.Instance{Service: "web", ID: "1", Address: "10.0.0.1"}))(t).Revision
+	e := eventOf(t, c, made)
+	state.Store(2)
+	subjects.instances <- e
+	<-refused // it has been fetched in vain, and read anew
+	<-refused
+	for range 2 {
+		for _, events := range []chan client.Event{subjects.instances, subjects.settings, subjects.nodes} {
+			events <- client.Bookmark(made + 5)
+		}
+	}
+	if s.Revision() != before {
+		t.Errorf("what was there at revision %d shows as of %d", before, s.Revision())
+	}
+	state.Store(0)
+	for state := range s.States(ctx) {
+		if len(state.Instances) == 1 {
+			return
+		}
+	}
+	t.Errorf("the instance does not show: %+v", s.Status())
+}
+
 // A namespace that is deleted leaves a cache with what it showed last and an error; one that is made again is followed again.
 func TestKeyCacheOfANamespaceThatIsMadeAgain(t *testing.T) {
 	b := gatewaytest.New("test")
@@ -250,7 +357,7 @@ func TestKeyCacheOfANamespaceThatIsMadeAgain(t *testing.T) {
 	}
 	must(c.CreateNamespace(ctx, "blue", 0))(t)
 	must(c.Put(ctx, "new", nil))(t)
-	awaitKeys(t, ctx, k, func(s *client.KeyState) bool {
+	awaitKeys(ctx, t, k, func(s *client.KeyState) bool {
 		_, ok := s.Get("new")
 		return ok && s.Len() == 1
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -73,7 +74,7 @@ func scanEvent(raw []byte) (e Event, ok bool) {
 		}
 		seen |= field
 		if field == fieldData {
-			e.Data = value[:len(value):len(value)]
+			e.Data = slices.Clip(value)
 			rest = skipSpace(after)
 			continue
 		}

@@ -80,7 +80,6 @@ func FuzzScanEvent(f *testing.F) {
 
 func BenchmarkReadEvent(b *testing.B) {
 	raw := serverEvents()[0]
-	raw = []byte(fmt.Sprintf(`%s`, raw))
 	b.Run("scan", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -84,14 +85,17 @@ type ServiceCache struct {
 	dirty    chan struct{} // wanted may be ahead of what is shown
 
 	mu sync.Mutex // guards what follows, and is held where current is replaced
-	// wanted is the last commit that changed the service.
+	// wanted is the last commit that changed the service. While it is read anew, by so many at once, that is not known.
 	wanted uint64
+	anew   int
 	// positions are, of each subject that is followed, what everything up to has been seen.
 	positions [3]uint64
 	// history counts how often it has gone back, and follows is which one each subject is of: what comes of an earlier one
 	// says nothing about this one.
 	history int
 	follows [3]int
+	// sources are, of each subject, whose events they are; empty where that is not known.
+	sources [3]string
 	// nodes are the last events of nodes that no instance is on; one that was registered just before may turn out to be.
 	nodes map[string]uint64
 }
@@ -204,19 +208,25 @@ func (s *ServiceCache) next(i int) uint64 {
 	return s.positions[i] + 1
 }
 
+// nodesStream is the number of the subject of all nodes.
+const nodesStream = 2
+
 // take takes one event or bookmark of a subject.
 func (s *ServiceCache) take(i int, e Event) error {
 	var w struct {
 		Node string `json:"node"`
 	}
-	if !e.IsBookmark() {
+	if i == nodesStream && !e.IsBookmark() {
 		if err := json.Unmarshal(e.Data, &w); err != nil {
 			return fmt.Errorf("read event %d: %w", e.Revision, err)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.follows[i] != s.history {
+	if s.sources[i] == "" {
+		s.sources[i] = e.Source
+	}
+	if s.follows[i] != s.history || e.Source != "" && e.Source != s.sources[i] {
 		return errRestored
 	}
 	jump := e.Revision > s.positions[i]+verifyJump // maybe into another history, so look
@@ -225,7 +235,7 @@ func (s *ServiceCache) take(i int, e Event) error {
 	case e.IsBookmark() && !jump:
 	case e.IsBookmark():
 		s.want(e.Revision)
-	case i == 2 && !s.runsOn(w.Node):
+	case i == nodesStream && !s.runsOn(w.Node):
 		s.nodes[w.Node] = e.Commit
 	default:
 		s.want(e.Commit)
@@ -252,14 +262,25 @@ func (s *ServiceCache) runsOn(node string) bool {
 
 // advance shows what is shown as of the revision up to which nothing has changed it; the caller holds the lock.
 func (s *ServiceCache) advance() {
-	now := s.State()
+	v := s.current.Load()
+	if v == nil {
+		return // it could not be read yet
+	}
+	now := v.ServiceState
 	to := min(s.positions[0], s.positions[1], s.positions[2])
-	if s.wanted > now.Revision || to <= now.Revision {
+	if s.anew > 0 || s.wanted > now.Revision || to <= now.Revision {
 		return
 	}
 	next := *now
 	next.Revision = to
 	s.show(&next)
+	s.forgetNodes()
+}
+
+// forgetNodes forgets the nodes whose last event is in what is shown; the caller holds the lock.
+func (s *ServiceCache) forgetNodes() {
+	shown := s.State().Revision
+	maps.DeleteFunc(s.nodes, func(_ string, at uint64) bool { return at <= shown })
 }
 
 // show replaces what is shown; the caller holds the lock.
@@ -278,21 +299,22 @@ func (s *ServiceCache) show(state *ServiceState) {
 	}
 }
 
-// publish shows what was fetched, unless it is older than what is shown; anew, it is so because history has gone back.
-func (s *ServiceCache) publish(state *ServiceState, anew bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// publish shows what was fetched, unless it is older than what is shown; the caller holds the lock.
+func (s *ServiceCache) publish(state *ServiceState) {
 	s.progress.heard()
-	if now := s.current.Load(); now != nil && !anew && state.Revision <= now.Revision {
-		return
+	if now := s.current.Load(); now == nil || state.Revision > now.Revision {
+		s.replace(state)
 	}
+}
+
+// replace shows what was fetched; the caller holds the lock.
+func (s *ServiceCache) replace(state *ServiceState) {
 	s.show(state)
+	s.forgetNodes()
 	for _, i := range state.Instances {
-		if at, ok := s.nodes[i.Node]; ok {
+		if at, ok := s.nodes[i.Node]; ok { // behind what is shown
 			delete(s.nodes, i.Node)
-			if at > state.Revision {
-				s.want(at)
-			}
+			s.want(at)
 		}
 	}
 	s.advance()
@@ -306,44 +328,60 @@ func (s *ServiceCache) resync(ctx context.Context, i int) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.positions[i], s.follows[i] = revision, s.history
+	s.positions[i], s.follows[i], s.sources[i] = revision, s.history, ""
 	return nil
 }
 
-// goBack begins another history, in which less has happened; the caller holds the lock.
-func (s *ServiceCache) goBack(revision uint64) {
+// goBack begins another history, in which less has happened, with a state of it; the caller holds the lock.
+func (s *ServiceCache) goBack(state *ServiceState) {
 	s.history++
+	s.wanted = 0
 	clear(s.nodes)
 	for i := range s.positions {
-		s.positions[i] = min(s.positions[i], revision)
+		s.positions[i] = min(s.positions[i], state.Revision)
 	}
+	s.progress.heard()
+	s.replace(state)
 }
 
-// read reads the service as it is now, and shows it. What was wanted before is forgotten, for now is behind all of it; where it
-// is not, this is another history.
+// read reads the service as it is now, and shows it. What was wanted before is forgotten then, for now is behind all of it; where
+// it is not, this is another history.
 func (s *ServiceCache) read(ctx context.Context) (revision uint64, err error) {
 	s.mu.Lock()
 	shown := uint64(0)
 	if v := s.current.Load(); v != nil {
 		shown = v.Revision
 	}
+	history, wanted := s.history, s.wanted
 	s.wanted = 0
+	s.anew++
 	s.mu.Unlock()
+	state, err := s.readHead(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.anew--
+	defer s.advance()
+	switch {
+	case history != s.history:
+		return 0, errors.Join(errRestored, err) // what was read may be of the one before
+	case err != nil:
+		s.want(wanted) // for it is not shown yet
+		return 0, err
+	case state.Revision < shown:
+		s.goBack(state)
+	default:
+		s.publish(state)
+	}
+	return state.Revision, nil
+}
+
+// readHead reads the service as of the last revision that there is.
+func (s *ServiceCache) readHead(ctx context.Context) (*ServiceState, error) {
 	head, err := s.client.head(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	state, err := s.fetch(ctx, head)
-	if err != nil {
-		return 0, err
-	}
-	if head < shown {
-		s.mu.Lock()
-		s.goBack(head)
-		s.mu.Unlock()
-	}
-	s.publish(state, head < shown)
-	return state.Revision, nil
+	return s.fetch(ctx, head)
 }
 
 // fetch reads the service as of a revision that is known to be there, from any server that has it; or as of a later one,
@@ -373,16 +411,24 @@ func (s *ServiceCache) ask(ctx context.Context, revision uint64) error {
 		return ctx.Err()
 	}
 	defer func() { <-s.asking }()
+	s.mu.Lock()
+	history := s.history
+	s.mu.Unlock()
 	if s.Revision() >= revision {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	state, err := s.fetch(ctx, revision)
-	if err == nil {
-		s.publish(state, false)
+	if err != nil {
+		return err
 	}
-	return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if history == s.history { // else nothing of it counts
+		s.publish(state)
+	}
+	return nil
 }
 
 // refresh fetches what is wanted, until it is shown.

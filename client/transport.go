@@ -94,6 +94,9 @@ func (c *Client) retry(ctx context.Context, r *request, try func(*server) error)
 		if c.life.Err() != nil {
 			return honest(ErrClosed, uncertain)
 		}
+		if ctx.Err() != nil { // what is not wanted any more is not sent
+			return honest(ctx.Err(), uncertain)
+		}
 		at := p.preferred.Load()
 		err := try(p.at(at))
 		if err == nil {

@@ -16,6 +16,11 @@ import (
 // between the call and the first bookmark: what was acknowledged to anybody before the call is not in it, and all that is
 // behind that moment is.
 //
+// A revision that is further on than the next one, as all servers agree on it, is refused (a Problem with the code
+// invalid-revision): whoever has seen the one before it has seen it in another cluster, or before this one was restored from a
+// snapshot. So a state that was read at a revision is followed from the next one, on any server, also one that lags; and where
+// history has gone back in between, that is told, and not waited for.
+//
 // There is no gap and no repeat, over as many connections as it takes: when one breaks or falls silent, Watch goes on
 // behind what it has seen, on the next server, over NATS or HTTP as its address says. It ends when the context does, with
 // the context's error, or with an error that another attempt would not mend. When no server can be reached at the start,
@@ -53,7 +58,8 @@ type Slow struct {
 // bookmarkType is the type of events that are bookmarks, which are in no ledger.
 const bookmarkType = "bookmark"
 
-// IsBookmark tells a bookmark of WatchOptions.Bookmarks from an event of the ledger. It has a Revision and nothing else.
+// IsBookmark tells a bookmark of WatchOptions.Bookmarks from an event of the ledger. It has a Revision, and a
+// Source where the server says one, and nothing else.
 func (e Event) IsBookmark() bool { return e.Type == bookmarkType }
 
 // EndsCommit tells whether an event is the last one of its commit: its revision is the commit's.
@@ -105,7 +111,6 @@ type watcher struct {
 	// position is what everything up to has been seen, once known is set: by the first answer at the latest.
 	position uint64
 	known    bool
-	resumed  bool   // position is what a server has shown
 	source   string // of the events: the cluster and the namespace
 	slow     int
 	alive    bool // this connection has brought something
@@ -142,7 +147,7 @@ func (w *watcher) follow(ctx context.Context) error {
 		if to.link != nil {
 			s, err = w.overNATS(ctx, to)
 		} else {
-			s, err = w.overHTTP(ctx, cancel, to)
+			s, err = w.overHTTP(ctx, to)
 		}
 		return err
 	})
@@ -168,7 +173,7 @@ func (w *watcher) begin(head uint64) {
 	if w.From > 0 {
 		w.position, w.known = w.From-1, true
 	} else if head > 0 {
-		w.position, w.known, w.resumed = head, true, true
+		w.position, w.known = head, true
 	}
 }
 
@@ -178,28 +183,37 @@ func (w *watcher) event(e Event) error {
 	if e.Revision <= w.position && w.known {
 		return &OrderError{After: w.position, Got: e.Revision}
 	}
-	switch {
-	case w.source == "":
-		w.source = e.Source
-	case e.Source != w.source:
-		return &SourceError{After: w.position, Was: w.source, Is: e.Source}
+	if err := w.belongs(e.Source); err != nil {
+		return err
 	}
-	w.position, w.known, w.resumed = e.Revision, true, true
+	w.position, w.known = e.Revision, true
 	w.done = !w.yield(e)
+	return nil
+}
+
+// belongs refuses what is of another history than what was seen so far. A source that is not said is none.
+func (w *watcher) belongs(source string) error {
+	switch {
+	case source == "" || source == w.source:
+	case w.source == "":
+		w.source = source
+	default:
+		return &SourceError{After: w.position, Was: w.source, Is: source}
+	}
 	return nil
 }
 
 // reach takes note that everything up to a revision has been seen, whether or not the subject let any of it through.
 func (w *watcher) reach(revision uint64) {
 	w.alive = true
-	if revision < w.position && w.known {
-		return // of a server that lags behind another one
+	if revision == 0 || revision < w.position && w.known {
+		return // it does not say, or is of a server that lags behind another one
 	}
 	if revision > w.position || !w.known {
-		w.position, w.known, w.resumed = revision, true, true
+		w.position, w.known = revision, true
 	}
 	if w.Bookmarks {
-		w.done = !w.yield(Event{Type: bookmarkType, Revision: revision})
+		w.done = !w.yield(Event{Type: bookmarkType, Revision: revision, Source: w.source})
 	}
 }
 

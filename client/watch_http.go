@@ -11,15 +11,20 @@ import (
 	"time"
 )
 
-// request asks for the stream over HTTP.
+// request asks for the stream over HTTP. To begin with a revision is to have seen the one before it: said in that way, a server
+// whose history does not go so far refuses it, where with "from" it would wait.
 func (w *watcher) request() *request {
-	r := w.client.eventsRequest(Range{Subject: w.Subject, From: w.From}, "text/event-stream")
-	if w.known {
-		r.ask("from", strconv.FormatUint(w.position+1, 10))
-		if w.position > 0 {
-			r.query.Del("from")
-			r.set("Last-Event-ID", strconv.FormatUint(w.position, 10))
-		}
+	seen := w.position
+	if !w.known && w.From > 0 {
+		seen = w.From - 1
+	}
+	want := Range{Subject: w.Subject}
+	if seen == 0 && (w.known || w.From > 0) {
+		want.From = 1
+	}
+	r := w.client.eventsRequest(want, "text/event-stream")
+	if seen > 0 {
+		r.set("Last-Event-ID", strconv.FormatUint(seen, 10))
 	}
 	return r
 }
@@ -27,29 +32,38 @@ func (w *watcher) request() *request {
 // sse is a stream over HTTP.
 type sse struct {
 	w       *watcher
-	silence *time.Timer // ends the context
+	silence *time.Timer        // ends the request
+	cancel  context.CancelFunc // and so does this
 	body    *http.Response
 }
 
-func (w *watcher) overHTTP(ctx context.Context, cancel context.CancelFunc, to *server) (stream, error) {
+func (w *watcher) overHTTP(ctx context.Context, to *server) (stream, error) {
+	ctx, cancel := context.WithCancel(ctx) // of this server alone: that it is silent says nothing about the next one
 	silence := time.AfterFunc(w.client.idle, cancel)
-	response, err := w.client.openAt(ctx, w.request(), to)
-	if err != nil {
-		silence.Stop()
+	s := &sse{w: w, silence: silence, cancel: cancel}
+	var err error
+	if s.body, err = w.client.openAt(ctx, w.request(), to); err != nil {
+		s.close()
 		return nil, err
 	}
-	if t := mediaType(response.Header); t != "text/event-stream" {
-		silence.Stop()
-		response.Body.Close()
+	if t := mediaType(s.body.Header); t != "text/event-stream" {
+		s.close()
 		return nil, fmt.Errorf("the server answered with %q, not with a stream of events", t)
 	}
-	w.begin(headRevision(response.Header))
-	return &sse{w, silence, response}, nil
+	if err := w.belongs(s.body.Header.Get("Rollcall-Source")); err != nil {
+		s.close()
+		return nil, err
+	}
+	w.begin(headRevision(s.body.Header))
+	return s, nil
 }
 
 func (s *sse) close() {
 	s.silence.Stop()
-	s.body.Body.Close()
+	s.cancel()
+	if s.body != nil {
+		s.body.Body.Close()
+	}
 }
 
 func (s *sse) run(context.Context) error {

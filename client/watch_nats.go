@@ -19,6 +19,7 @@ var errSilence = errors.New("no event and no bookmark came in time")
 // eventsPage is an answer to the request "events".
 type eventsPage struct {
 	Revision uint64            `json:"revision"` // the head, as the server saw it
+	Source   string            `json:"source"`   // of the events; empty where the server does not say
 	Events   []json.RawMessage `json:"events"`
 	Next     uint64            `json:"next"` // where to go on; zero where everything up to Revision was looked at
 }
@@ -85,14 +86,15 @@ func (f *flow) start(ctx context.Context) (err error) {
 		return fmt.Errorf("the server %s does not say where its ledger ends", f.to.name)
 	}
 	f.w.begin(page.Revision)
-	f.page = &eventsPage{Revision: page.Revision}
+	f.page = &eventsPage{Revision: page.Revision, Source: page.Source}
 	return nil
 }
 
 // past asks for what is behind the position.
 //
-// What this server has is enough, current or not: whatever it lacks now arrives later. Where it is behind the position
-// there is nothing to ask for, if the others know better; if they do not, the position is none of this cluster.
+// What this server has is enough, current or not: whatever it lacks now arrives later. Where it is behind the position, or does
+// not know the namespace, there is nothing to ask for, if the others know better; if they do not, the position is none of this
+// cluster.
 func (f *flow) past(ctx context.Context) (*eventsPage, error) {
 	want := Range{Subject: f.w.Subject, From: f.w.From}
 	if f.w.known {
@@ -100,23 +102,18 @@ func (f *flow) past(ctx context.Context) (*eventsPage, error) {
 	}
 	for stale := f.w.known; ; stale = false {
 		page, err := f.ask(ctx, want, stale)
-		ahead := errors.Is(err, errInvalidRevision) || err == nil && page.Revision < want.From-1
 		switch {
-		case err == nil && !ahead:
-			if page.Next != 0 && page.Next <= want.From {
-				return nil, fmt.Errorf("the server %s answers a request for events from %d with the next at %d", f.to.name, want.From, page.Next)
+		case stale && (errors.Is(err, errInvalidRevision) || errors.Is(err, ErrUnknownNamespace)):
+		case err != nil:
+			return nil, err
+		case page.Revision < want.From-1:
+			if !stale {
+				return nil, &OrderError{After: want.From - 1, Got: page.Revision}
 			}
-			return page, nil
-		case !ahead:
-			return nil, err
-		case !f.w.resumed:
-			return &eventsPage{}, nil // the reader asked for the future, and waits for it
-		case stale:
-			continue
-		case err == nil:
-			return nil, &OrderError{After: f.w.position, Got: page.Revision}
+		case page.Next != 0 && page.Next <= want.From:
+			return nil, fmt.Errorf("the server %s answers a request for events from %d with the next at %d", f.to.name, want.From, page.Next)
 		default:
-			return nil, err
+			return page, nil
 		}
 	}
 }
@@ -149,7 +146,7 @@ func (f *flow) run(ctx context.Context) error {
 		f.room = arrived
 		switch {
 		case len(arrived) > 0:
-			if err := f.live(arrived); err != nil {
+			if err := f.live(ctx, arrived); err != nil {
 				return err
 			}
 		case err != nil:
@@ -170,6 +167,9 @@ func (f *flow) run(ctx context.Context) error {
 // fill hands on a page of the past, and reads the next one where there is more.
 func (f *flow) fill(ctx context.Context) error {
 	page := f.page
+	if err := f.w.belongs(page.Source); err != nil {
+		return err
+	}
 	for _, raw := range page.Events {
 		e, err := parseEvent(raw)
 		if err == nil {
@@ -208,9 +208,16 @@ func (f *flow) more(ctx context.Context) (err error) {
 }
 
 // live hands on what has arrived.
-func (f *flow) live(arrived []arrival) error {
+func (f *flow) live(ctx context.Context, arrived []arrival) error {
 	for _, a := range arrived {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		switch {
+		case a.ended:
+			if err := f.gone(ctx); err != nil {
+				return err
+			}
 		case a.event == nil:
 			f.w.reach(a.bookmark)
 		case a.event.Revision <= f.w.position:
@@ -226,6 +233,13 @@ func (f *flow) live(arrived []arrival) error {
 		}
 	}
 	return nil
+}
+
+// gone asks whether a namespace is gone that this server feeds no more: by now there may be one of that name again, whose events
+// come over the same subscription.
+func (f *flow) gone(ctx context.Context) error {
+	_, err := f.ask(ctx, Range{From: 1, Limit: 1}, false)
+	return err
 }
 
 // wait waits until something arrives.

@@ -212,8 +212,7 @@ func TestWatchEndsOverNATS(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFakeNATS(t, tt.handle)
-			// An answer just before the end of its connection may get lost, and is asked for again.
-			c := newClient(t, client.Options{Servers: []string{f.url()}, RetryFor: time.Minute})
+			c := newClient(t, client.Options{Servers: []string{f.url()}})
 			if _, err := collect(t, c, tt.options, 100); err == nil || !tt.check(err) {
 				t.Errorf("got %v", err)
 			}
@@ -264,21 +263,6 @@ func TestWatchIsEndedOverNATS(t *testing.T) {
 			t.Errorf("got %v, want ErrClosed", got)
 		}
 	})
-}
-
-// Who asks for the future waits for it, and gets nothing that comes before.
-func TestWatchTheFutureOverNATS(t *testing.T) {
-	f := newFakeNATS(t, func(c *fakeConn, a ask) {
-		c.page(a, ledgerOf(1, 5), 9)
-		for r := uint64(6); r <= 9; r++ {
-			c.event(plain(r))
-			c.bookmark(r)
-		}
-	})
-	c := newClient(t, client.Options{Servers: []string{f.url()}})
-	if got, err := collect(t, c, client.WatchOptions{From: 8}, 2); err != nil || fmt.Sprint(got) != span(8, 9) {
-		t.Errorf("got %d, %v", got, err)
-	}
 }
 
 // A reader that does not keep up gets everything, is told, and costs no more memory than there is room.

@@ -52,7 +52,9 @@ type page struct {
 
 // fill writes the page.
 func (p *page) fill(f gateway.Follower) error {
-	p.body = append(strconv.AppendUint([]byte(`{"revision":`), uint64(p.head), 10), `,"events":[`...)
+	// The source says whose history this is, also where it has no event for who asks.
+	p.body = append(strconv.AppendUint([]byte(`{"revision":`), uint64(p.head), 10), `,"source":"`...)
+	p.body = append(append(p.body, ledgerSource(p.cluster, p.namespace)...), `","events":[`...)
 	p.next = p.first
 	for full := false; !full && p.next <= p.last; {
 		events, err := f.TryNext()

@@ -44,7 +44,7 @@ func TestPageScan(t *testing.T) {
 		if err := p.fill(&endless{next: 5}); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := string(p.body), fmt.Sprintf("{\"revision\":%d,\"events\":[],\"next\":%d}\n", 1<<41, c.next); got != want {
+		if got, want := string(p.body), fmt.Sprintf("{\"revision\":%d,\"source\":\"rollcall//\",\"events\":[],\"next\":%d}\n", 1<<41, c.next); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}

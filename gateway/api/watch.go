@@ -34,6 +34,7 @@ func (c *call) watch(filter event.Filter) error {
 		return err
 	}
 	defer source.Close()
+	c.set(headerSource, ledgerSource(c.api.Backend.Cluster(), c.namespace))
 	out := c.startStream("text/event-stream")
 	if c.r.Method == http.MethodHead {
 		return nil
@@ -63,6 +64,12 @@ func (c *call) watch(filter event.Filter) error {
 	}
 	return nil
 }
+
+// headerSource says whose history a stream is, before it has an event for its reader.
+const headerSource = "Rollcall-Source"
+
+// ledgerSource is the source of a namespace's events, as CloudEvents have it.
+func ledgerSource(cluster, namespace string) string { return "rollcall/" + cluster + "/" + namespace }
 
 // watchFrom is the revision to begin with, and the last one that is known to exist.
 //

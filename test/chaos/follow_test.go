@@ -150,9 +150,9 @@ func (f *follower) atEnd(ledger []check.Delivery) bool {
 	if f.got.Marked && f.got.Reached() < ledger[len(ledger)-1].Revision {
 		return false
 	}
-	for i := len(ledger) - 1; i >= 0; i-- {
-		if check.Matches(f.got.Filter, ledger[i].Subject) {
-			return f.reached >= ledger[i].Revision
+	for _, e := range slices.Backward(ledger) {
+		if check.Matches(f.got.Filter, e.Subject) {
+			return f.reached >= e.Revision
 		}
 	}
 	return true

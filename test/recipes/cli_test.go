@@ -34,6 +34,29 @@ func TestCurl(t *testing.T) {
 	}
 }
 
+// A replay that breaks off does not have the script go on behind what it lacks. What it calls is played here.
+func TestScriptLosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	event := func(revision string) string { return `{"revision":"` + revision + `","commit":"` + revision + `"}` }
+	play := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	play("nats", `case "$*" in
+*info*) echo '{"state": {"first_seq": 5}}' ;;
+*"--start-sequence 5 "*) echo '`+event("6")+`' ; exec sleep 60 ;;
+*) exit 1 ;;
+esac
+`)
+	play("curl", "echo '"+event("1")+"'\n[ -e '"+dir+"/once' ] || { touch '"+dir+"/once'; exit 18; }\necho '"+event("3")+"'\n")
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	p := run(t, "", "cli/follow.sh", "nats://none", "http://none", "default", "kv.app.>", filepath.Join(dir, "seen"))
+	want := event("1") + "\n" + event("3") + "\n" + event("6") + "\n"
+	eventually(t, "all events, once and in order", func() bool { return p.stdout.String() == want })
+}
+
 // TestCLI builds the nats command line, as cli/nats/go.mod pins it, and runs the scripts that use it.
 func TestCLI(t *testing.T) {
 	if !*others {

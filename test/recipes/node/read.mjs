@@ -14,7 +14,7 @@ do {
 await nc.close();
 console.log("read", at, JSON.stringify(Object.fromEntries(state)));
 
-const subject = `kv.${prefix.replace(/\/$/, "").replaceAll("/", ".")}.>`; // of a prefix that needs no percent-encoding
+const subject = `kv.${prefix.replace(/\/$/, "").replaceAll("/", ".")}.>`; // of a prefix that ends in / and needs no percent-encoding
 await follow(servers.split(","), namespace, subject, at, ({ type, data }, revision) => {
   if (type === "rollcall.kv.put") state.set(data.key, data.value);
   else if (type !== "rollcall.kv.release") state.delete(data.key);
