@@ -54,6 +54,7 @@ func startNATS(t testing.TB, b *gatewaytest.Backend) *notify.Server {
 
 // overDoors runs a test through each of the doors of a server of its own.
 func overDoors(t *testing.T, o client.Options, test func(*testing.T, *client.Client)) {
+	t.Helper()
 	t.Run("http", func(t *testing.T) { test(t, newClient(t, o, newDoor(t).ServeHTTP)) })
 	t.Run("nats", func(t *testing.T) {
 		o.Servers = []string{newNATS(t, gatewaytest.New("test"))}
