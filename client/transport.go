@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	random "crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,7 +45,7 @@ type answer struct {
 // little later, where that may help. That does nothing twice: every change has an idempotency key.
 func (c *Client) do(ctx context.Context, r *request) (answer, error) {
 	if r.write() && r.key == "" {
-		r.key = random.Text()
+		r.key = freshKey(time.Now())
 	}
 	if (r.write() || r.rehearsal != nil) && r.reason == "" {
 		r.reason = c.reason
@@ -63,6 +65,19 @@ func (c *Client) do(ctx context.Context, r *request) (answer, error) {
 		err = r.rehearsal.decode(a)
 	}
 	return a, err
+}
+
+// sortable is base32 whose digits are in the order of their bytes.
+var sortable = base32.HexEncoding.WithPadding(base32.NoPadding)
+
+// freshKey gives an idempotency key that nobody else has or can guess: the time in milliseconds and 80 random bits, as a
+// ULID is made. Keys that were made at the same time are neighbours in the servers' tables, which makes applying a put an
+// eighth cheaper than keys at random do (BenchmarkApply).
+func freshKey(now time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16) // 48 bits of time, good until the year 10889
+	_, _ = random.Read(b[6:])                                      // never fails
+	return sortable.EncodeToString(b[:])
 }
 
 // try asks one server.

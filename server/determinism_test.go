@@ -454,8 +454,11 @@ func firstDifference(a, b []byte) int {
 // BenchmarkApply measures decide-and-apply alone: entries of 64 puts each of a 256-byte value, on the disk's own
 // file system, as Raft would hand them over, without Raft.
 func BenchmarkApply(b *testing.B) {
-	for _, keys := range []int{1_000, 1_000_000} {
-		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+	for _, test := range []struct {
+		keys     int
+		requests string // what their idempotency keys are like
+	}{{1_000, "none"}, {10_000, "none"}, {10_000, "random"}, {10_000, "ordered"}, {1_000_000, "none"}} {
+		b.Run(fmt.Sprintf("keys=%d/requests=%s", test.keys, test.requests), func(b *testing.B) {
 			dir := b.TempDir()
 			cache := store.NewCache(64 << 20) // as package log shares it among the groups
 			defer cache.Unref()
@@ -467,24 +470,36 @@ func BenchmarkApply(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer func() { _ = m.Close() }()
-			benchmarkApply(b, m, keys)
+			benchmarkApply(b, m, test.keys, test.requests)
 		})
 	}
 }
 
-func benchmarkApply(b *testing.B, m *machine.Machine, keys int) {
+func benchmarkApply(b *testing.B, m *machine.Machine, keys int, requests string) {
 	const perEntry = 64
+	random := rand.New(rand.NewPCG(1, 1))
+	request := func(index uint64) string {
+		unique := fmt.Sprintf("%016x", random.Uint64())
+		switch requests {
+		case "none":
+			return ""
+		case "ordered": // by the time, as the client library's are
+			return fmt.Sprintf("%010d%s", index, unique)
+		default:
+			return fmt.Sprintf("%s%010d", unique, index)
+		}
+	}
 	entry := func(index uint64, cs ...commands.Command) []sm.Entry {
 		var encoded [][]byte
 		for _, c := range cs {
-			encoded = append(encoded, machine.EncodeCommand(machine.Command{Ledger: "default", Time: event.Time(index), Body: commands.Encode(c)}))
+			o := commands.Order{Version: commands.Version, Key: request(index), Command: c}
+			encoded = append(encoded, machine.EncodeCommand(machine.Command{Ledger: "default", Time: event.Time(index), Body: o.Encode()}))
 		}
 		return []sm.Entry{{Index: index, Cmd: machine.EncodeEntry(0, encoded)}}
 	}
 	if _, err := m.Update(entry(1, commands.OpenNamespace{Namespace: "default", Cluster: "bench"})); err != nil {
 		b.Fatal(err)
 	}
-	random := rand.New(rand.NewPCG(1, 1))
 	value := make([]byte, 256)
 	var prepared [][]sm.Entry
 	index := uint64(1)

@@ -5,6 +5,9 @@ package store
 //
 // It is two generations: what is used moves to the young one; when that is full it becomes the old one, and the old
 // one is forgotten. That is as good as least-recently-used here, in a tenth of the code.
+//
+// Requests are not remembered: one hardly ever comes again, and thousands of them a second would push out the rows that are
+// read again.
 type newest struct {
 	young, old map[rowName][]byte // nil: the row is known not to exist
 	bytes      int                // in the young generation
@@ -17,7 +20,7 @@ type rowName struct {
 }
 
 const (
-	newestBytesMax = 4 << 20 // of each generation
+	newestBytesMax = 8 << 20 // of each generation: some 20,000 small rows
 	newestOverhead = 128     // about what an element costs besides its bytes
 )
 
@@ -34,6 +37,9 @@ func (n *newest) get(name rowName) (row []byte, known bool) {
 }
 
 func (n *newest) put(name rowName, row []byte) {
+	if name.table == TableRequests {
+		return
+	}
 	if before, known := n.young[name]; known {
 		n.bytes -= cost(name, before)
 	}
