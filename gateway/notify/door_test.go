@@ -23,7 +23,7 @@ import (
 
 // withDoor has a server answer requests by the real door, on a backend in memory.
 func withDoor(b gateway.Backend) func(*Config) {
-	door := api.New(api.Config{Backend: b})
+	door := api.New(api.Config{Backend: b, RequestTimeout: patience}) // a busy machine is no reason to refuse
 	return func(c *Config) { c.Do, c.Operations, c.Version = door.Do, door.Operations(), "v1.2.3" }
 }
 
