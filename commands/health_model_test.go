@@ -64,10 +64,7 @@ func (w *world) verdict(k *known) (event.Status, event.Revision) {
 	if worst != event.Passing {
 		return worst, since
 	}
-	if len(k.status) == 0 {
-		last = k.at
-	}
-	last = max(last, k.moved)
+	last = max(last, k.at, k.moved)
 	if onNode {
 		last = max(last, w.nodeMoved)
 	}
@@ -138,7 +135,30 @@ func TestHealthAgainstModel(t *testing.T) {
 				rt.Fatalf("at %d:\n%q, want\n%q", at, got, want)
 			}
 		}
+		checkReasons(rt, past)
 	})
+}
+
+// checkReasons wants what an instance passes by to be later than when it last did not pass. When its node was in maintenance
+// is forgotten with the node.
+func checkReasons(t *rapid.T, past map[event.Revision]*world) {
+	bad, node := map[string]event.Revision{}, map[string]event.Revision{}
+	for _, at := range slices.Sorted(maps.Keys(past)) {
+		w := past[at]
+		if w.nodeMoved == 0 {
+			clear(node)
+		}
+		for id, k := range w.instances {
+			switch status, because := w.verdict(k); {
+			case status == event.Maintenance && !k.out:
+				node[id] = at
+			case status != event.Passing:
+				bad[id] = at
+			case because <= max(bad[id], node[id]):
+				t.Fatalf("at %d instance %q passes because of revision %d, and at %d it did not pass", at, id, because, max(bad[id], node[id]))
+			}
+		}
+	}
 }
 
 func step(t *rapid.T, l *ledger, w *world, epoch event.Revision, must func(commands.Command) event.Revision) {

@@ -32,6 +32,8 @@ type reply struct {
 	past *pastState
 	// later is what the answer has to wait for, once it turned out that it does.
 	later *waiting
+	// flat has an alias be the whole answer.
+	flat bool
 	// targets are the SRV answers so far whose instance has an address, for the additional section.
 	targets []target
 }
@@ -230,9 +232,11 @@ func (r *reply) answerAlias(set *names.Set) {
 	if set.Len() == 0 {
 		return
 	}
+	host := set.At(rand.IntN(set.Len())).Host
 	start := r.begin(questionOffset, miekg.TypeCNAME, 0)
-	r.buf = appendHost(r.buf, set.At(rand.IntN(set.Len())).Host)
+	r.buf = appendHost(r.buf, host)
 	r.answer(start)
+	r.followAlias(host)
 }
 
 // answerSRV writes an SRV record for each instance, then the addresses of their targets as far as there is room:

@@ -14,6 +14,7 @@ import (
 	miekg "github.com/miekg/dns"
 
 	"github.com/rollcall/rollcall/dns"
+	"github.com/rollcall/rollcall/log/event"
 )
 
 // upstream is a DNS server that a test answers for, by UDP and TCP on one port.
@@ -329,5 +330,69 @@ func TestForwardFaults(t *testing.T) {
 	}
 	if err := (dns.Config{View: view, Forward: slices.Repeat([]string{"192.0.2.1:53"}, 9)}).Validate(); err == nil {
 		t.Error("nine servers: no error")
+	}
+}
+
+// TestForwardAlias: the host name of an instance is asked for elsewhere, for a stub resolver does not, and takes an alias alone
+// for a name without addresses.
+func TestForwardAlias(t *testing.T) {
+	var asked atomic.Pointer[miekg.Msg]
+	one := answerA(1)
+	server := upstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) {
+		asked.Store(q)
+		switch q.Question[0].Name {
+		case "none.example.com.":
+			r := new(miekg.Msg)
+			r.SetRcode(q, miekg.RcodeNameError)
+			_ = w.WriteMsg(r)
+		case "bad.example.com.":
+			r := new(miekg.Msg)
+			r.SetRcode(q, miekg.RcodeServerFailure)
+			_ = w.WriteMsg(r)
+		default:
+			one(w, q)
+		}
+	})
+	s, f := listen(t, dns.Config{Forward: []string{server}})
+	for service, host := range map[string]string{
+		"db": "db.example.com", "chain": "db.service.rollcall.internal", "none": "none.example.com", "bad": "bad.example.com",
+	} {
+		f.commit(event.Default, event.InstanceRegistered{Instance: event.Instance{Service: service, ID: "a", Address: host, Port: 1}})
+	}
+	for _, c := range []struct {
+		name, service string
+		plain         bool // without recursion
+		rcode         int
+		want          []string
+	}{
+		{name: "outside", service: "db", want: []string{"CNAME db.example.com.", "A 192.0.2.0"}},
+		{name: "chain", service: "chain", want: []string{"CNAME db.service.rollcall.internal.", "CNAME db.example.com.", "A 192.0.2.0"}},
+		{name: "no recursion", service: "db", plain: true, want: []string{"CNAME db.example.com."}},
+		{name: "no recursion, chain", service: "chain", plain: true, want: []string{"CNAME db.service.rollcall.internal.", "CNAME db.example.com."}},
+		{name: "no such name", service: "none", rcode: miekg.RcodeNameError, want: []string{"CNAME none.example.com."}},
+		{name: "failure", service: "bad", rcode: miekg.RcodeServerFailure},
+	} {
+		for _, network := range []string{"udp", "tcp"} {
+			t.Run(c.name+"/"+network, func(t *testing.T) {
+				q := question("a."+c.service+".instance.rollcall.internal.", miekg.TypeA)
+				if network == "tcp" {
+					q = question(c.service+".Service.rollcall.internal.", miekg.TypeA)
+					q.SetEdns0(1232, true)
+				}
+				q.RecursionDesired = !c.plain
+				asked.Store(nil)
+				r := exchange(t, network, s.Addr(), q)
+				var got []string
+				for _, rr := range r.Answer {
+					got = append(got, strings.Join(strings.Fields(rr.String())[3:], " "))
+				}
+				if r.Rcode != c.rcode || !slices.Equal(got, c.want) || r.Question[0] != q.Question[0] || (r.IsEdns0() != nil) != (network == "tcp") {
+					t.Errorf("got %v, want %d and %q", r, c.rcode, c.want)
+				}
+				if (asked.Load() == nil) != c.plain {
+					t.Errorf("without recursion %t, and elsewhere was asked %v", c.plain, asked.Load())
+				}
+			})
+		}
 	}
 }

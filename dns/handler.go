@@ -23,10 +23,11 @@ type Handler struct {
 	ttl, negativeTTL uint32
 	udpBytesMax      int
 	counters         counters
-	replies          sync.Pool   // of *reply
-	failing          atomic.Bool // the view cannot be trusted
-	pasts            *pasts      // nil where there is no past to ask for
-	forwarder        *forwarder  // nil where nothing is forwarded
+	replies          sync.Pool     // of *reply
+	failing          atomic.Bool   // the view cannot be trusted
+	pasts            *pasts        // nil where there is no past to ask for
+	forwarder        *forwarder    // nil where nothing is forwarded
+	aliases          chan struct{} // places of those that wait for what an alias leads to
 }
 
 // NewHandler makes a handler; the error tells what is wrong with the configuration.
@@ -40,7 +41,7 @@ func NewHandler(c Config) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{
-		view: c.View, domain: domain, udpBytesMax: c.UDPBytesMax,
+		view: c.View, domain: domain, udpBytesMax: c.UDPBytesMax, aliases: make(chan struct{}, aliasesAtOnce),
 		ttl: uint32(c.TTL / time.Second), negativeTTL: uint32(c.NegativeTTL / time.Second),
 	}
 	for at := 0; domain[at] != 0; at += 1 + int(domain[at]) {
@@ -114,6 +115,7 @@ func (r *reply) count(rcode int) []byte {
 // release gives the reply back, without what is the caller's.
 func (r *reply) release() {
 	r.buf, r.query.raw, r.past, r.later = nil, nil, nil, nil
+	r.flat = false
 	r.node = node{}
 	r.h.replies.Put(r)
 }
@@ -144,6 +146,7 @@ func (r *reply) write(dst, raw []byte, t Transport) (rcode int) {
 	rcode = r.writeName()
 	if r.later != nil {
 		r.later.raw, r.later.transport, r.later.limit = bytes.Clone(raw), t, limit
+		r.later.begin(r, rcode)
 	}
 	return rcode
 }

@@ -1,8 +1,8 @@
 // Package dns answers DNS queries, by UDP and TCP, from the view in projections/names.
 //
-// It knows no Raft, no disk and no events: what the view does not have does not exist. Two kinds of names have to be
-// waited for, and hold up no other: those of the past, which it is given a function to read, and those that are not its
-// own, where it is told whom to ask.
+// It knows no Raft, no disk and no events: what the view does not have does not exist. Three kinds of answers have to be
+// waited for, and hold up no other: those of the past, which it is given a function to read, those about names that are not
+// its own, where it is told whom to ask, and those that go on with what an alias leads to.
 package dns
 
 import (

@@ -168,6 +168,29 @@ func TestRegistrationsChange(t *testing.T) {
 	})
 }
 
+// TestIntervalChangesBeforeTheFirstLook: whoever has taken a target over need not have looked at it yet to hear that it is to be
+// looked at more often.
+func TestIntervalChangesBeforeTheFirstLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a", "b")
+		w.registerAll(8, every(24*time.Hour))
+		id := ""
+		for i := range 8 {
+			if w.owner(fmt.Sprintf("i%d/c", i)) == "a" {
+				id = fmt.Sprintf("i%d", i)
+			}
+		}
+		w.crash("a")
+		w.lead("b")
+		w.await(time.Minute, "b has all", func() bool { return w.nodes["b"].checker.Counts().Targets == 8 })
+		w.set(id, event.Critical)
+		w.register(id, every(time.Second))
+		if took := w.await(time.Hour, "critical", func() bool { return w.status(id) == event.Critical }); took > 1500*time.Millisecond {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
 // TestAlias has checks take their status from other instances.
 func TestAlias(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

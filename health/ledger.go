@@ -178,8 +178,12 @@ func (l *ledger) ask(i *instance, check event.Check) {
 	if t != nil && t.check.SameTarget(check) {
 		t.check = check
 		t.phase = phaseOf(t.key, check)
-		if t.index >= 0 && !t.looked.IsZero() { // the interval may be another one
-			c.enqueue(t, t.after(t.looked, time.Now()))
+		switch now := time.Now(); { // the interval may be another one
+		case t.index < 0:
+		case !t.looked.IsZero():
+			c.enqueue(t, t.after(t.looked, now))
+		case t.slot(now).Before(t.due): // what is to be looked at for the first time is not put off
+			c.enqueue(t, t.slot(now))
 		}
 		return
 	}

@@ -105,7 +105,7 @@ func (h Health) Verdict(r Registration, node MaintenanceState) Verdict {
 	if v.Status != Passing {
 		return v
 	}
-	if len(h.Checks) == 0 {
+	if r.Revision > v.Revision { // it may have left out, or begun anew, a check that did not pass
 		v.Because = Because{r.Revision, KindInstanceRegistered, r.Time}
 	}
 	for _, ended := range []MaintenanceState{h.Maintenance, node} {
