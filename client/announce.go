@@ -15,7 +15,7 @@ const AnnounceTTL = 15 * time.Second
 // AnnounceOptions say how an instance is kept registered. The zero value just does it.
 type AnnounceOptions struct {
 	// Passing is the id of a TTL check of the instance that is reported as passing for as long as it is announced; empty for
-	// none, or where KeepPassing is to do so.
+	// none, or where Heartbeat is to do so.
 	Passing string
 	// OnChange is told each time the status changes, one call at a time. It must not wait for long, and not end the announcement,
 	// which would wait for it. Nil for nobody.
@@ -218,7 +218,7 @@ func (a *Announcement) register(ctx context.Context, l *LiveSession) error {
 			reporting, stop := context.WithCancel(a.life)
 			defer stop()
 			defer context.AfterFunc(l.ctx, stop)()
-			a.KeepPassing(reporting, a.options.Passing)
+			a.Heartbeat(reporting, a.options.Passing)
 		})
 	}
 	return nil
@@ -269,10 +269,10 @@ func (a *Announcement) vacant(session string) error {
 // reportParts is how often a TTL check is reported in its TTL: two attempts may fail.
 const reportParts = 3
 
-// KeepPassing reports a TTL check of the instance as passing, again and again, until the context ends; or until there is no
+// Heartbeat reports a TTL check of the instance as passing, again and again, until the context ends; or until there is no
 // such check any more, for it has been taken away on purpose. What stands in the way of one report, which is in Status, may not
 // stand in that of the next.
-func (a *Announcement) KeepPassing(ctx context.Context, check string) {
+func (a *Announcement) Heartbeat(ctx context.Context, check string) {
 	ttl := AnnounceTTL
 	for _, c := range a.instance.Checks {
 		if c.ID == check && c.TTL > 0 {

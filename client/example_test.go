@@ -176,7 +176,7 @@ func ExampleClient_OpenSession() {
 	defer end()
 	ctx := context.Background()
 
-	session, err := c.OpenSession(ctx, client.SessionOptions{TTL: 15 * time.Second, OnEnd: client.Remove})
+	session, err := c.OpenSession(ctx, client.SessionOptions{TTL: 15 * time.Second, OnEnd: client.DeleteKeys})
 	check(err)
 	_, err = c.Put(ctx, "lock", nil, client.IfAbsent(), client.InSession(session.ID))
 	check(err)

@@ -17,7 +17,8 @@ const (
 	feedsMax = 4000
 )
 
-// room bounds what waits for one watch whose reader is slow. What is behind it is let go, and read again from the ledger.
+// room bounds what waits for one watch whose reader is slow, in its tap and in its hand together. What is behind it is let go, and
+// read again from the ledger.
 type room struct{ events, bytes int }
 
 // tapRoom is the room that a watch has.
@@ -256,6 +257,14 @@ type arrival struct {
 	err      error
 }
 
+// size is how many bytes it counts for.
+func (a arrival) size() int {
+	if a.event == nil {
+		return 0
+	}
+	return len(a.event.Raw)
+}
+
 // tap is where a watch takes what arrives for it.
 type tap struct {
 	feeds *feeds
@@ -265,7 +274,8 @@ type tap struct {
 
 	mu    sync.Mutex
 	queue []arrival
-	bytes int
+	bytes int   // of the queue
+	taken room  // what the watch has taken and not handed on yet
 	lost  bool  // something was let go, and nothing is kept since
 	err   error // why nothing more will come; what is in the queue comes before it
 }
@@ -280,10 +290,8 @@ func (t *tap) put(a arrival) {
 	case t.lost:
 	default:
 		t.queue = append(t.queue, a)
-		if a.event != nil {
-			t.bytes += len(a.event.Raw)
-		}
-		if len(t.queue) > t.room.events || t.bytes > t.room.bytes {
+		t.bytes += a.size()
+		if len(t.queue)+t.taken.events > t.room.events || t.bytes+t.taken.bytes > t.room.bytes {
 			t.drop()
 		}
 	}
@@ -311,17 +319,29 @@ func (t *tap) drop() {
 	t.queue, t.bytes, t.lost = t.queue[:0], 0, true
 }
 
-// take gives what has arrived, and keeps what comes next in spare; lost says that something was let go behind that, and err that
-// nothing will come behind it.
+// take gives what has arrived, and keeps what comes next in spare, which is what was taken last; lost says that something was
+// let go behind that, and err that nothing will come behind it. What is taken counts as waiting until hand says otherwise.
 func (t *tap) take(spare []arrival) (arrived []arrival, lost bool, err error) {
 	clear(spare)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.taken = room{len(t.queue), t.bytes}
 	arrived, t.queue, t.bytes = t.queue, spare[:0], 0
 	if len(arrived) > 0 {
 		return arrived, false, nil
 	}
 	return arrived, t.lost, t.err
+}
+
+// hand gives the first of what was taken to the reader.
+func (t *tap) hand(taken []arrival) arrival {
+	a := taken[0]
+	taken[0] = arrival{} // it waits no longer, so it may go
+	t.mu.Lock()
+	t.taken.events--
+	t.taken.bytes -= a.size()
+	t.mu.Unlock()
+	return a
 }
 
 // renew begins to keep what arrives, where something was let go; it tells whether that was so.

@@ -95,7 +95,7 @@ func (w *writer) change() {
 		prefix := rapid.SampledFrom([]string{"a/", "b", "a/d/"}).Draw(w.t, "prefix")
 		written, err = w.c.DeletePrefix(ctx, prefix)
 	case 5:
-		onEnd := rapid.SampledFrom([]client.OnEnd{client.Release, client.Remove}).Draw(w.t, "on end")
+		onEnd := rapid.SampledFrom([]client.OnEnd{client.ReleaseKeys, client.DeleteKeys}).Draw(w.t, "on end")
 		var s client.Session
 		if s, err = w.c.CreateSession(ctx, client.SessionOptions{TTL: time.Minute, OnEnd: onEnd}); err == nil {
 			w.sessions, written.Revision = append(w.sessions, s.ID), s.Revision

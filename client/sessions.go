@@ -14,15 +14,15 @@ type OnEnd string
 
 // What may become of them.
 const (
-	Release OnEnd = "release" // they stay, bound to nothing; this is the default
-	Remove  OnEnd = "delete"
+	ReleaseKeys OnEnd = "release" // they stay, bound to nothing; this is the default
+	DeleteKeys  OnEnd = "delete"
 )
 
 // SessionOptions say what a session is to be like.
 type SessionOptions struct {
 	// TTL is for how long it lives after it was kept alive last.
 	TTL time.Duration
-	// OnEnd is what becomes of its keys; empty means Release.
+	// OnEnd is what becomes of its keys; empty means ReleaseKeys.
 	OnEnd OnEnd
 	// LockDelay is for how long after the session expired nobody else may take a lock that it held.
 	LockDelay time.Duration
@@ -98,7 +98,7 @@ func (c *Client) CreateSession(ctx context.Context, o SessionOptions, options ..
 	}
 	s := Session{TTL: o.TTL, OnEnd: o.OnEnd, LockDelay: o.LockDelay}
 	if s.OnEnd == "" {
-		s.OnEnd = Release
+		s.OnEnd = ReleaseKeys
 	}
 	var w wireSession
 	if _, err := c.read(ctx, r, &w); err != nil {

@@ -59,7 +59,7 @@ func TestSessionsAtTheDoor(t *testing.T) {
 
 func testSessionsAtTheDoor(t *testing.T, c *client.Client) {
 	ctx := t.Context()
-	made := must(c.CreateSession(ctx, client.SessionOptions{TTL: 15 * time.Second, OnEnd: client.Remove, LockDelay: time.Second}))(t)
+	made := must(c.CreateSession(ctx, client.SessionOptions{TTL: 15 * time.Second, OnEnd: client.DeleteKeys, LockDelay: time.Second}))(t)
 	other := must(c.CreateSession(ctx, client.SessionOptions{TTL: time.Minute}))(t)
 	must(c.Put(ctx, "mine", []byte("x"), client.InSession(made.ID)))(t)
 	must(c.Register(ctx, client.Instance{Service: "web", ID: "w1", Address: "10.0.0.1", Session: made.ID}))(t)
@@ -70,7 +70,7 @@ func testSessionsAtTheDoor(t *testing.T, c *client.Client) {
 		t.Errorf("kept alive for %v", ttl)
 	}
 	want := client.Session{
-		ID: "2", TTL: 15 * time.Second, OnEnd: client.Remove, LockDelay: time.Second, Created: gatewaytest.Start, Revision: 2,
+		ID: "2", TTL: 15 * time.Second, OnEnd: client.DeleteKeys, LockDelay: time.Second, Created: gatewaytest.Start, Revision: 2,
 		Holds: []client.Hold{{Key: "mine"}, {Service: "web", ID: "w1"}},
 	}
 	s := must(c.Session(ctx, made.ID))(t)

@@ -27,7 +27,8 @@ import (
 // that is such an error too.
 //
 // The reader may take its time. Over NATS, at most 4096 events and 8 MiB wait for it; what is behind them is let go, and
-// read from the ledger when the reader gets there. Over HTTP it is the connection that waits. Events that arrive over NATS
+// read from the ledger when the reader gets there, in answers of at most 4 MiB; while it reads one, no more than that is beside what
+// waits. Over HTTP it is the connection that waits. Events that arrive over NATS
 // are shared by the watches of a client: their Data and Raw must not be changed.
 func (c *Client) Watch(ctx context.Context, subject string, from uint64) iter.Seq2[Event, error] {
 	return c.WatchWith(ctx, WatchOptions{Subject: subject, From: from})

@@ -209,11 +209,11 @@ func (f *flow) more(ctx context.Context) (err error) {
 
 // live hands on what has arrived.
 func (f *flow) live(ctx context.Context, arrived []arrival) error {
-	for _, a := range arrived {
+	for i := range arrived {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		switch {
+		switch a := f.tap.hand(arrived[i:]); {
 		case a.ended:
 			if err := f.gone(ctx); err != nil {
 				return err

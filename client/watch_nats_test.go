@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -298,6 +299,56 @@ func TestSlowReader(t *testing.T) {
 	}
 	if len(told) == 0 || told[0].Times != 1 || told[0].Position >= last {
 		t.Errorf("told of %+v", told)
+	}
+}
+
+// What a watch has taken and its reader has not had yet waits too, and counts.
+func TestSlowReaderWithMuchInHand(t *testing.T) {
+	const room, first, last = 10, 10, 16
+	f := newFakeNATS(t, func(c *fakeConn, a ask) {
+		have := uint64(1) // at first
+		if a.number("from") > 1 {
+			have = last
+		}
+		c.page(a, ledgerOf(1, have), last)
+	})
+	c := newClient(t, client.Options{Servers: []string{f.url()}})
+	c.SetRoom(room, 1<<20)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	told := 0
+	slow, stop := iter.Pull2(c.WatchWith(ctx, client.WatchOptions{From: 1, Slow: func(client.Slow) { told++ }}))
+	defer stop()
+	quick, stop := iter.Pull2(c.Watch(ctx, "", 1)) // shares what arrives, and so tells what has arrived
+	defer stop()
+	read := func(next func() (client.Event, error, bool), from, to uint64) {
+		t.Helper()
+		for want := from; want <= to; want++ {
+			if e, err, ok := next(); err != nil || !ok || e.Revision != want {
+				t.Fatalf("got %d, %v; want %d", e.Revision, err, want)
+			}
+		}
+	}
+	send := func(from, to uint64) {
+		for r := from; r <= to; r++ {
+			for _, c := range f.all() {
+				c.event(plain(r))
+			}
+		}
+	}
+	read(slow, 1, 1)
+	read(quick, 1, 1)
+	send(2, first)
+	read(quick, 2, first) // so the slow one has all but the last, surely
+	read(slow, 2, 2)      // and takes them, of which the reader has this one
+	send(first+1, last)
+	read(quick, first+1, last)
+	if told != 0 {
+		t.Errorf("told %d times before there was more than %d", told, room)
+	}
+	read(slow, 3, last)
+	if told != 1 {
+		t.Errorf("told %d times, want once: %d of %d waited, 7 of them at least in hand", told, last-2, room)
 	}
 }
 

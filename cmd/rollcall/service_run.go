@@ -34,7 +34,7 @@ func (c serviceRegisterCmd) runWith(ctx context.Context, s *session, i client.In
 		begin: kept.register, leave: kept.leave,
 	}
 	if c.TTLCheck != nil { // which is fine once the command runs
-		run.beside = func(ctx context.Context) { kept.announced.KeepPassing(ctx, ttlCheck) }
+		run.beside = func(ctx context.Context) { kept.announced.Heartbeat(ctx, ttlCheck) }
 	}
 	return run.run(ctx, s)
 }

@@ -23,6 +23,12 @@ const (
 	ConnectionsMax      = 16_384   // clients together
 	SubscriptionsMax    = 4_096    // of one connection
 
+	// pendingBytesMax is what may wait for one connection. A reader that reads as fast as it can needs as much as the window
+	// holds: a stock consumer that catches up is sent what there is at once (500 messages, or 32 MiB under flow control), which
+	// is faster than any socket. With half of it, readers that catch up with large values were cut off again and again. The
+	// connections of this process have the same bound, and the door's takes large requests of many clients.
+	pendingBytesMax = 64 << 20
+
 	innerMax = linesMax + 8 // this process's own connections, which the NATS server counts like clients
 )
 
@@ -118,7 +124,7 @@ func (b *broker) options(c Config) (*server.Options, error) {
 	ledger, guests := server.NewAccount(ledgerAccount), server.NewAccount(guestsAccount)
 	o := &server.Options{
 		ServerName: c.ServerName, Host: host, Port: int(port), DontListen: true, NoSigs: true,
-		MaxPayload: PayloadBytesMax, MaxControlLine: ControlLineBytesMax, MaxConn: ConnectionsMax + innerMax, MaxSubs: SubscriptionsMax,
+		MaxPayload: PayloadBytesMax, MaxPending: pendingBytesMax, MaxControlLine: ControlLineBytesMax, MaxConn: ConnectionsMax + innerMax, MaxSubs: SubscriptionsMax,
 		// A slow client is cut off by its own pending limit; it must not slow down the feed of the others.
 		NoFastProducerStall: true,
 		JetStream:           true, StoreDir: c.StoreDir, DisableJetStreamBanner: true,

@@ -21,6 +21,8 @@ const (
 	AuditIntervalDefault    = 30 * time.Second
 	RebuildWaitDefault      = time.Minute
 	DrainTimeDefault        = 5 * time.Second
+	PendingBytesDefault     = 512 << 20
+	PendingBytesMin         = pendingBytesMax // so that one client alone is never cut off for the sake of others
 )
 
 // Config says what Start should run. A zero field means the documented default.
@@ -53,6 +55,9 @@ type Config struct {
 	Version string
 	// DrainTime is how long Close waits for requests that are under way (5 s).
 	DrainTime time.Duration
+	// PendingBytes bounds what waits for all clients together (512 MiB). It is looked at once a second, and every 100 ms while a
+	// fourth of it waits; beyond it, those are cut off for which most waits, until half of it is left.
+	PendingBytes int64
 	// RebuildWait is how long Start waits for all windows before it lets clients in without the missing ones
 	// (1 min).
 	RebuildWait time.Duration
@@ -73,6 +78,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.DrainTime == 0 {
 		c.DrainTime = DrainTimeDefault
+	}
+	if c.PendingBytes == 0 {
+		c.PendingBytes = PendingBytesDefault
 	}
 	if c.RebuildWait == 0 {
 		c.RebuildWait = RebuildWaitDefault
@@ -99,6 +107,9 @@ func (c Config) Validate() error {
 	}
 	if c.WindowAge != 0 && c.WindowAge < WindowAgeMin {
 		faults = append(faults, fmt.Errorf("window age %s: want at least %s", c.WindowAge, WindowAgeMin))
+	}
+	if c.PendingBytes != 0 && c.PendingBytes < PendingBytesMin {
+		faults = append(faults, fmt.Errorf("%d bytes that may wait for clients: want at least %d", c.PendingBytes, PendingBytesMin))
 	}
 	for name, d := range map[string]time.Duration{
 		"bookmark interval": c.BookmarkInterval, "audit interval": c.AuditInterval, "rebuild wait": c.RebuildWait, "drain time": c.DrainTime,

@@ -304,7 +304,7 @@ func TestConfirmations(t *testing.T) {
 }
 
 // dialMute subscribes to everything and reads nothing from then on.
-func dialMute(t *testing.T, s *Server) net.Conn {
+func dialMute(t testing.TB, s *Server) net.Conn {
 	t.Helper()
 	slow, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -35,6 +36,8 @@ type Server struct {
 	door   *door // nil where no requests are taken
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // every goroutine of this package
+
+	crowded atomic.Uint64 // clients that were cut off because too much waited for all of them
 
 	mu      sync.Mutex
 	feeders map[string]*feeder // by namespace
@@ -87,6 +90,7 @@ func (s *Server) run(ctx, running context.Context) (err error) {
 	}
 	s.tasks.Go(func() { s.watchNamespaces(running, from) })
 	s.tasks.Go(func() { s.bookmarks(running) })
+	s.tasks.Go(func() { s.watchPending(running) })
 	if err := s.awaitWindows(ctx); err != nil {
 		return err
 	}

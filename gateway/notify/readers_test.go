@@ -345,7 +345,7 @@ func TestSlowReadersAreCounted(t *testing.T) {
 		t.Skip("the NATS server gives a reader ten seconds")
 	}
 	l := newLedgers(t)
-	s := startServer(t, l)
+	s := startServer(t, l, func(c *Config) { c.WindowBytes = WindowBytesMin })
 	mute := dialMute(t, s)
 	defer mute.Close()
 	nc := guest(t, s)
@@ -354,12 +354,21 @@ func TestSlowReadersAreCounted(t *testing.T) {
 	}
 	live := subscribe(t, nc, "rollcall.default.>")
 	value := []byte(strings.Repeat("x", 512<<10))
-	for range 200 { // 100 MB; the server holds 64 MiB for a connection
+	before, most := heap(), int64(0)
+	for i := range 200 { // 100 MB; more than pendingBytesMax
 		head := l.add(event.Default, event.KeySet{Key: "big", Value: value})
 		if m := receive(t, live); m.Header.Get(HeaderRevision) != fmt.Sprint(uint64(head)) {
 			t.Fatalf("the other reader got revision %s, want %d", m.Header.Get(HeaderRevision), head)
 		}
+		if i%20 == 19 {
+			most = max(most, heap()-before)
+		}
 	}
+	const others = 32 << 20 // the window, and the other reader
+	if most > pendingBytesMax+others {
+		t.Errorf("%d bytes more lived than before, want %d at most for the slow reader and %d beside", most, pendingBytesMax, others)
+	}
+	t.Logf("%d MiB more lived than before at most", most>>20)
 	eventually(t, "the slow reader is cut off", func() bool { return s.Stats().SlowClients == 1 })
 	got := stats(s, event.Default)
 	if got.Consumers != 1 || got.Pending == 0 {

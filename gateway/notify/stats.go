@@ -52,7 +52,7 @@ const (
 // Stats looks at the server.
 func (s *Server) Stats() Stats {
 	stats := Stats{
-		Clients: s.broker.clients(), SlowClients: uint64(max(0, s.broker.server.NumSlowConsumers())), PendingBytes: s.broker.pending(),
+		Clients: s.broker.clients(), SlowClients: uint64(max(0, s.broker.server.NumSlowConsumers())) + s.crowded.Load(), PendingBytes: s.broker.pending(),
 	}
 	if d := s.door; d != nil {
 		stats.Refused, stats.Unanswerable, stats.Lost = d.refused.Load(), d.unanswerable.Load(), d.lost()
