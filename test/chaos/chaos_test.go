@@ -15,6 +15,7 @@ func TestChaos(t *testing.T) {
 	}
 	t.Logf("to have the same chances again: -seed %d -duration %s -servers %d", *seed, *duration, *servers)
 	c := newCluster(t, *servers)
+	c.relayed(0)
 	l := begin(c, 6, *seed, nil)
 	trouble := newTrouble(c, *seed)
 	trouble.run(time.Now().Add(*duration))

@@ -27,7 +27,12 @@ func (f *follower) stream(ctx context.Context) error {
 	if f.got.Filter != "" {
 		query.Set("subject", f.got.Filter)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.pick().http+"/v1/default/events?"+query.Encode(), nil)
+	s := f.pick()
+	ctx, silent := context.WithCancel(ctx)
+	defer silent()
+	silence := time.AfterFunc(s.doors.silence(), silent) // a bookmark comes now and then, where nothing else does
+	defer silence.Stop()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.doors.http+"/v1/default/events?"+query.Encode(), nil)
 	if err != nil {
 		return err
 	}
@@ -50,7 +55,8 @@ func (f *follower) stream(ctx context.Context) error {
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, 4<<20)
 	bookmark := false
-	for lines.Scan() {
+	for ; lines.Scan(); silence.Reset(s.doors.silence()) {
+		silence.Stop() // the time that this reader takes is its own
 		data, isData := strings.CutPrefix(lines.Text(), "data: ")
 		switch {
 		case lines.Text() == "event: bookmark":
@@ -90,7 +96,7 @@ func (f *follower) fill(ctx context.Context, s *server, to uint64) error {
 	if to > 0 {
 		query.Set("to", strconv.FormatUint(to, 10))
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+"/v1/default/events?"+query.Encode(), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.doors.http+"/v1/default/events?"+query.Encode(), nil)
 	if err != nil {
 		return err
 	}
@@ -127,7 +133,11 @@ func (f *follower) fill(ctx context.Context, s *server, to uint64) error {
 // dial connects to a server's NATS, once. What is dropped is counted where it matters, and not printed.
 func dial(s *server, options ...nats.Option) (*nats.Conn, error) {
 	quiet := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
-	return nats.Connect("nats://"+s.nats, append(options, quiet, nats.NoReconnect(), nats.Timeout(time.Second), nats.PingInterval(time.Second), nats.MaxPingsOutstanding(4))...)
+	ping, unanswered := time.Second, 4
+	if s.doors.idle > 0 {
+		ping, unanswered = s.doors.idle/3, 2 // the third finds that two had no answer
+	}
+	return nats.Connect("nats://"+s.doors.nats, append(options, quiet, nats.NoReconnect(), nats.Timeout(time.Second), nats.PingInterval(ping), nats.MaxPingsOutstanding(unanswered))...)
 }
 
 // subjectOf is what a filter is called in NATS.
@@ -333,14 +343,18 @@ func (f *follower) stayAway(ctx context.Context, stream jetstream.Stream) error 
 func library(c *cluster, scheme string) func(*follower, context.Context) error {
 	var urls []string
 	for _, s := range c.servers {
-		address := s.http
+		address := s.doors.http
 		if scheme == "nats" {
-			address = s.nats
+			address = s.doors.nats
 		}
 		urls = append(urls, scheme+"://"+address)
 	}
+	idle := 3 * time.Second
+	if own := c.servers[0].doors.idle; own > 0 {
+		idle = own
+	}
 	return func(f *follower, ctx context.Context) error {
-		c, err := rollcall.New(rollcall.Options{Servers: urls, StreamIdle: 3 * time.Second})
+		c, err := rollcall.New(rollcall.Options{Servers: urls, StreamIdle: idle})
 		if err != nil {
 			return err
 		}

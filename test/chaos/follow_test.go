@@ -33,6 +33,7 @@ type habits struct {
 	burst  int  // it reads so many events at once, and then rests; 0 reads as they come
 	hangUp int  // it ends its connection after so many events; 0 never does
 	away   bool // and is away then until the server's stream has nothing any more of what it has not got
+	skips  bool // it goes on one revision too late when a connection breaks: a subscriber that is wrong on purpose
 }
 
 // counts are what happened to a subscriber that a run must show.
@@ -41,6 +42,7 @@ type counts struct {
 	filled   int // times that a stream began, or had gone on, behind what was wanted next, and the ledger was asked
 	overrun  int // times that it was too slow, and the connection was given up
 	refilled int // events that came from the ledger
+	broke    int // connections, and attempts to have one, that ended
 }
 
 // rest is how long a slow reader reads nothing.
@@ -71,9 +73,7 @@ func follow(c *cluster, r *record) *followers {
 	ctx, stop := context.WithCancel(context.Background())
 	all := &followers{stop: stop, patience: 20 * time.Second}
 	add := func(name string, pick func() *server, filter string, h habits, do func(*follower, context.Context) error) {
-		f := &follower{pick: pick, habits: h, got: check.Subscription{Name: name, Filter: filter, From: 1}}
-		all.streams = append(all.streams, f)
-		all.wg.Go(func() { again(ctx, func(ctx context.Context) error { return do(f, ctx) }) })
+		all.add(ctx, &follower{pick: pick, habits: h, got: check.Subscription{Name: name, Filter: filter, From: 1}}, do)
 	}
 	for _, s := range c.servers {
 		one := func() *server { return s }
@@ -99,6 +99,28 @@ func follow(c *cluster, r *record) *followers {
 		add("library over "+scheme+" on "+busySubject, nil, busySubject, habits{burst: 50}, library(c, scheme))
 	}
 	return all
+}
+
+// add has one more follow until ctx ends.
+func (f *followers) add(ctx context.Context, one *follower, do func(*follower, context.Context) error) {
+	f.streams = append(f.streams, one)
+	f.wg.Go(func() {
+		again(ctx, func(ctx context.Context) error {
+			err := do(one, ctx)
+			one.breaks()
+			return err
+		})
+	})
+}
+
+// breaks takes note that a connection ended.
+func (f *follower) breaks() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts.broke++
+	if f.habits.skips && len(f.got.Events) > 0 {
+		f.reached++
+	}
 }
 
 // turns gives one server after the other.

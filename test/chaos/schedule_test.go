@@ -47,6 +47,10 @@ func misfortunes() []misfortune {
 		{"flip a bit", 3, (*trouble).flip},
 		{"wipe", 3, (*trouble).wipe},
 		{"come and go", 3, (*trouble).comeAndGo},
+		{"clients held up", 1, (*trouble).holdClients},
+		{"clients held up one way", 1, (*trouble).holdClientsOneWay},
+		{"clients reset", 1, (*trouble).resetClients},
+		{"clients slowed down", 1, (*trouble).slowClients},
 	}
 }
 

@@ -23,6 +23,7 @@ type server struct {
 	t                     *testing.T
 	name, data, socket    string
 	http, raft, nats, dns string // HOST:PORT, the same in every life
+	doors                 doors  // where followers reach it
 	flags                 []string
 	control               *http.Client
 	output                *output
@@ -71,6 +72,7 @@ func newServer(t *testing.T, name, folder string) *server {
 	for _, address := range []*string{&s.http, &s.raft, &s.nats, &s.dns} {
 		*address = freeAddress(t)
 	}
+	s.doors = doors{http: s.http, nats: s.nats}
 	s.control = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
