@@ -73,6 +73,7 @@ const (
 	LeasesEarly     = "leases-early"      // renewals are acknowledged, and change nothing
 	NamesBehind     = "names-behind"      // DNS does not hear that an instance is critical
 	FeedStops       = "feed-stops"        // they are given nothing more
+	LoseEnd         = "lose-end"          // nor that their namespace has ended
 	LoseLive        = "lose-live"         // plain subscribers are not given an event now and then, the stream is
 	SplitCommit     = "split-commit"      // the last event of a commit comes behind the first of the next one
 	LoseMatch       = "lose-match"        // who follows a subject is not given an event of it now and then

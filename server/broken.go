@@ -62,6 +62,8 @@ func starve(events []event.Event) []event.Event {
 // distort gives a follower other events than those that there are.
 func distort(events []event.Event) []event.Event {
 	switch {
+	case fault.Broken(fault.LoseEnd):
+		return slices.DeleteFunc(slices.Clone(events), endsLife)
 	case fault.Broken(fault.LoseEvent):
 		return slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool { return e.Revision%nowAndThen == 0 })
 	case fault.Broken(fault.HalfCommit):

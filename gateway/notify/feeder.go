@@ -227,6 +227,7 @@ func ends(e event.Event) bool {
 
 // rest takes the stream away and waits until the feeder is dropped.
 func (f *feeder) rest(ctx context.Context) {
+	f.letRead(ctx)
 	for delay := retryDelayMin; ctx.Err() == nil; delay = min(2*delay, retryDelayMax) {
 		err := f.dropStream(ctx)
 		if err == nil {

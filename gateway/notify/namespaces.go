@@ -45,6 +45,7 @@ func (s *Server) drop(ctx context.Context, namespace string, closed event.Revisi
 		return
 	}
 	f.awaitEnd(ctx, closed)
+	f.letRead(ctx)
 	f.stop()
 	<-f.done
 	if err := f.dropStream(ctx); err != nil && ctx.Err() == nil {

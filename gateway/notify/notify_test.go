@@ -310,6 +310,50 @@ func TestDeletedNamespaceTellsItsEnd(t *testing.T) {
 	}
 }
 
+// TestDeletedNamespaceIsReadToItsEnd deletes a namespace while consumers read its stream, of which they get all: it goes with its
+// namespace, but not before they have its end.
+func TestDeletedNamespaceIsReadToItsEnd(t *testing.T) {
+	l := newLedgers(t)
+	l.create("staging")
+	s := startServer(t, l)
+	nc := guest(t, s)
+	const readers = 20
+	var all []jetstream.MessagesContext
+	for range readers {
+		c, err := stream(t, nc).OrderedConsumer(t.Context(), Stream("staging"), jetstream.OrderedConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: 1, MaxResetAttempts: 1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages, err := c.Messages()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer messages.Stop()
+		all = append(all, messages)
+	}
+	l.put("staging", "a", 300)
+	l.remove("staging")
+	closed := event.Revision(len(l.all("staging")))
+	l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 2, Closed: closed})
+	for i, messages := range all {
+		for want := event.Revision(1); want <= closed; want++ {
+			m, err := messages.Next(jetstream.NextMaxWait(patience))
+			if err != nil {
+				t.Fatalf("reader %d, revision %d of %d: %v", i, want, closed, err)
+			}
+			if got := m.Headers().Get(HeaderRevision); got != fmt.Sprint(want) {
+				t.Fatalf("reader %d got revision %s, want %d", i, got, want)
+			}
+		}
+	}
+	eventually(t, "the feeder is gone", func() bool { return len(s.list()) == 2 })
+	if _, err := stream(t, nc).Stream(t.Context(), Stream("staging")); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("its stream: %v", err)
+	}
+}
+
 // TestLivesBehindTheFeeder deletes a namespace and makes it again while its feeder is behind: a plain subscriber sees the
 // events of both, and nothing of how the first was emptied.
 func TestLivesBehindTheFeeder(t *testing.T) {

@@ -149,6 +149,40 @@ func (f *feeder) dropStream(ctx context.Context) error {
 	return nil
 }
 
+// lastRead is how long a stream that is to go waits for its readers, who may have stopped reading.
+const lastRead = time.Second
+
+// letRead waits until a stream's readers have been sent what is in it: its consumers go with it, and what they have not sent
+// by then is lost, the end of the namespace first of all.
+func (f *feeder) letRead(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastRead)
+	defer cancel()
+	const looks = 2 // in a row: what a consumer has sent is on its way through the stream for a moment yet
+	for sent := 0; sent < looks && ctx.Err() == nil; {
+		readers, unsent := f.readers(ctx)
+		if readers == 0 {
+			return
+		}
+		if sent++; unsent {
+			sent = 0
+		}
+		pause(ctx, lastRead/20)
+	}
+}
+
+// readers counts the consumers of the stream, and tells whether there is something that one of them has not sent.
+func (f *feeder) readers(ctx context.Context) (n int, unsent bool) {
+	stream, err := f.js.Stream(ctx, Stream(f.namespace))
+	if err != nil {
+		return 0, false // it is gone already, or cannot be asked
+	}
+	for c := range stream.ListConsumers(ctx).Info() {
+		n++
+		unsent = unsent || c.NumPending > 0
+	}
+	return n, unsent
+}
+
 // audit fails when the stream has lost or gained something behind the feeder's back.
 func (f *feeder) audit(ctx context.Context) error {
 	stream, err := f.js.Stream(ctx, Stream(f.namespace))

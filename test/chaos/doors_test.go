@@ -32,7 +32,7 @@ func (f *follower) stream(ctx context.Context) error {
 	defer silent()
 	silence := time.AfterFunc(s.doors.silence(), silent) // a bookmark comes now and then, where nothing else does
 	defer silence.Stop()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.doors.http+"/v1/default/events?"+query.Encode(), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.doors.http+"/v1/"+f.namespace()+"/events?"+query.Encode(), nil)
 	if err != nil {
 		return err
 	}
@@ -47,34 +47,57 @@ func (f *follower) stream(ctx context.Context) error {
 		return err
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("a stream of events: %s", answer.Status)
+	if err := opened(answer); err != nil {
+		return err
 	}
 	f.begin(true)
 	// A server that is paused keeps the connection open: that is no fault of its own, and it goes on.
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, 4<<20)
-	bookmark := false
+	kind, last, ended := "", uint64(0), uint64(0)
 	for ; lines.Scan(); silence.Reset(s.doors.silence()) {
 		silence.Stop() // the time that this reader takes is its own
 		data, isData := strings.CutPrefix(lines.Text(), "data: ")
+		event, isEvent := strings.CutPrefix(lines.Text(), "event: ")
+		id, isID := strings.CutPrefix(lines.Text(), "id: ")
 		switch {
-		case lines.Text() == "event: bookmark":
-			bookmark = true
-		case isData && bookmark:
+		case ended > 0 && lines.Text() != "":
+			s.t.Errorf("behind the end at %d came %q", ended, lines.Text())
+		case isEvent:
+			kind = event
+		case isData && kind == "bookmark":
 			err = f.mark([]byte(data))
+		case isID && kind == "end":
+			last, err = strconv.ParseUint(id, 10, 64)
+		case isData && kind == "end":
+			f.end(last)
+			ended = last
 		case isData:
 			if err = f.deliver([]byte(data)); err == nil {
 				err = f.breathe(ctx)
 			}
 		case lines.Text() == "":
-			bookmark = false
+			kind = ""
 		}
 		if err != nil {
 			return err
 		}
 	}
+	if ended > 0 {
+		return errGone
+	}
 	return lines.Err()
+}
+
+// opened tells whether a server answers with what was asked for.
+func opened(answer *http.Response) error {
+	switch answer.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusNotFound:
+		return errGone
+	}
+	return fmt.Errorf("events: %s", answer.Status)
 }
 
 func (f *follower) mark(b []byte) error {
@@ -96,7 +119,7 @@ func (f *follower) fill(ctx context.Context, s *server, to uint64) error {
 	if to > 0 {
 		query.Set("to", strconv.FormatUint(to, 10))
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.doors.http+"/v1/default/events?"+query.Encode(), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.doors.http+"/v1/"+f.namespace()+"/events?"+query.Encode(), nil)
 	if err != nil {
 		return err
 	}
@@ -105,8 +128,8 @@ func (f *follower) fill(ctx context.Context, s *server, to uint64) error {
 		return err
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("events of %s: %s", s.name, answer.Status)
+	if err := opened(answer); err != nil {
+		return err
 	}
 	head, err := strconv.ParseUint(answer.Header.Get("Rollcall-Revision"), 10, 64)
 	if err != nil {
@@ -115,6 +138,11 @@ func (f *follower) fill(ctx context.Context, s *server, to uint64) error {
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, 4<<20)
 	for lines.Scan() {
+		d, _, err := delivery(lines.Bytes())
+		if err == nil && between(d) {
+			f.looked(d.Revision)
+			continue
+		}
 		if err := f.deliver(lines.Bytes()); err != nil {
 			return err
 		}
@@ -140,13 +168,16 @@ func dial(s *server, options ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect("nats://"+s.doors.nats, append(options, quiet, nats.NoReconnect(), nats.Timeout(time.Second), nats.PingInterval(ping), nats.MaxPingsOutstanding(unanswered))...)
 }
 
-// subjectOf is what a filter is called in NATS.
-func subjectOf(filter string) string {
+// subject is what a filter is called in NATS.
+func (f *follower) subject() string {
+	filter := f.got.Filter
 	if filter == "" {
 		filter = ">"
 	}
-	return "rollcall.default." + filter
+	return "rollcall." + f.namespace() + "." + filter
 }
+
+func (f *follower) bookmarks() string { return "rollcall-bookmark." + f.namespace() }
 
 // plain follows with a plain subscription until that breaks. First it subscribes, to events and bookmarks together, so that
 // their order is kept; then it takes from the same server's ledger what came before; what comes live and is in that already
@@ -164,11 +195,11 @@ func (f *follower) plain(ctx context.Context) error {
 		size = 8 // less than what comes while it rests
 	}
 	messages := make(chan *nats.Msg, size)
-	events, err := nc.ChanSubscribe(subjectOf(f.got.Filter), messages)
+	events, err := nc.ChanSubscribe(f.subject(), messages)
 	if err != nil {
 		return err
 	}
-	if _, err := nc.ChanSubscribe("rollcall-bookmark.default", messages); err != nil {
+	if _, err := nc.ChanSubscribe(f.bookmarks(), messages); err != nil {
 		return err
 	}
 	if err := nc.FlushTimeout(2 * time.Second); err != nil {
@@ -178,7 +209,7 @@ func (f *follower) plain(ctx context.Context) error {
 	if err := f.fill(ctx, s, 0); err != nil {
 		return err
 	}
-	for current := false; ; {
+	for current, over := false, false; ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -189,6 +220,15 @@ func (f *follower) plain(ctx context.Context) error {
 			if n, err := events.Dropped(); err != nil || n > 0 {
 				f.count(func(c *counts) { c.overrun++ })
 				return nats.ErrSlowConsumer
+			}
+			if over {
+				return f.behind(s, m)
+			}
+			if over, err = f.over(m); err != nil {
+				return err
+			}
+			if over {
+				continue
 			}
 			if current, err = f.take(ctx, s, m, current); err != nil {
 				return err
@@ -205,7 +245,7 @@ func (f *follower) take(ctx context.Context, s *server, m *nats.Msg, current boo
 		return current, err
 	}
 	behind := revision < f.next()
-	if m.Subject == "rollcall-bookmark.default" {
+	if m.Subject == f.bookmarks() {
 		if current = current || !behind || revision+1 == f.next(); current {
 			f.bookmark(revision)
 		}
@@ -223,10 +263,40 @@ func (f *follower) take(ctx context.Context, s *server, m *nats.Msg, current boo
 	return current, f.breathe(ctx)
 }
 
+// over tells whether a message is the last bookmark of a namespace.
+func (f *follower) over(m *nats.Msg) (bool, error) {
+	if m.Subject != f.bookmarks() {
+		return false, nil
+	}
+	var mark struct {
+		Revision uint64
+		Ended    bool
+	}
+	if err := json.Unmarshal(m.Data, &mark); err != nil || !mark.Ended {
+		return false, err
+	}
+	if mark.Revision+1 < f.next() {
+		return false, errGone // of a life that this subscriber has left behind, on a server that was behind
+	}
+	f.end(mark.Revision)
+	return true, nil
+}
+
+// behind holds a server to its last word: what comes behind it is the beginning of another life. The subscriber begins
+// anew with that, because one that was over soon may not have been told to it.
+func (f *follower) behind(s *server, m *nats.Msg) error {
+	if m.Subject != f.bookmarks() {
+		if d, _, err := delivery(m.Data); err != nil || d.Change.Gone || !d.Begins && f.got.Filter == "" {
+			s.t.Errorf("NATS of %s: behind the last bookmark came %s (%v)", s.name, m.Data, err)
+		}
+	}
+	return errGone
+}
+
 // named holds a message to its subject.
 func (f *follower) named(s *server, subject string, b []byte) error {
 	d, _, err := delivery(b)
-	if err == nil && subject != "rollcall.default."+d.Subject {
+	if err == nil && subject != "rollcall."+f.namespace()+"."+d.Subject {
 		err = fmt.Errorf("revision %d of %s came as %s", d.Revision, s.name, subject)
 		s.t.Error(err)
 	}
@@ -246,34 +316,51 @@ func (f *follower) jetstream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stream, err := js.Stream(ctx, "rollcall_default")
+	stream, err := js.Stream(ctx, "rollcall_"+f.namespace())
 	if err != nil {
 		return err
 	}
+	made := stream.CachedInfo().Created
 	f.begin(false)
 	if err := f.overtaken(ctx, s, stream, 0); err != nil {
 		return err
 	}
 	config := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.next()}
+	if f.name != "" {
+		config.MaxResetAttempts = 1 // and to be told that there is none any more takes for ever
+	}
 	if f.got.Filter != "" {
-		config.FilterSubjects = []string{subjectOf(f.got.Filter)}
+		config.FilterSubjects = []string{f.subject()}
 	}
 	consumer, err := stream.OrderedConsumer(ctx, config)
 	if err != nil {
 		return err
 	}
-	messages, err := consumer.Messages()
+	var options []jetstream.PullMessagesOpt
+	if f.name != "" { // whose stream goes and comes again: to hear of that takes half a minute otherwise
+		options = append(options, jetstream.PullExpiry(2*time.Second), jetstream.PullHeartbeat(time.Second))
+	}
+	messages, err := consumer.Messages(options...)
 	if err != nil {
 		return err
 	}
 	defer messages.Stop()
 	for ctx.Err() == nil && nc.IsConnected() && err == nil {
 		if err = f.message(ctx, s, stream, messages); errors.Is(err, nats.ErrTimeout) {
-			err = nil
+			err = same(ctx, stream, made) // it goes with its namespace, and nobody tells its consumers
 		}
 	}
 	if errors.Is(err, errHungUp) && f.habits.away {
 		return f.stayAway(ctx, stream)
+	}
+	return err
+}
+
+// same tells whether a stream is the one that was made at a time: not another one of the same name.
+func same(ctx context.Context, stream jetstream.Stream, made time.Time) error {
+	info, err := stream.Info(ctx)
+	if err == nil && !info.Created.Equal(made) {
+		err = jetstream.ErrStreamNotFound
 	}
 	return err
 }
@@ -303,6 +390,9 @@ func (f *follower) message(ctx context.Context, s *server, stream jetstream.Stre
 	}
 	if err := f.deliver(m.Data()); err != nil {
 		return err
+	}
+	if f.ended() {
+		return errGone
 	}
 	return f.breathe(ctx)
 }
@@ -354,14 +444,21 @@ func library(c *cluster, scheme string) func(*follower, context.Context) error {
 		idle = own
 	}
 	return func(f *follower, ctx context.Context) error {
-		c, err := rollcall.New(rollcall.Options{Servers: urls, StreamIdle: idle})
+		c, err := rollcall.New(rollcall.Options{Servers: urls, Namespace: f.namespace(), StreamIdle: idle})
 		if err != nil {
 			return err
 		}
 		defer c.Close()
 		for e, err := range c.Watch(ctx, f.got.Filter, f.begin(false)) {
 			if err != nil {
+				if errors.Is(err, rollcall.ErrUnknownNamespace) {
+					f.ended()
+				}
 				return err
+			}
+			if d, _, err := delivery(e.Raw); err == nil && scheme == "nats" && between(d) {
+				f.looked(d.Revision) // over NATS the past is read as it stands in the ledger
+				continue
 			}
 			if err := f.deliver(e.Raw); err != nil {
 				return err

@@ -11,8 +11,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	miekg "github.com/miekg/dns"
 
+	rollcall "github.com/rollcall/rollcall/client"
 	"github.com/rollcall/rollcall/test/check"
 )
 
@@ -20,6 +23,7 @@ import (
 type follower struct {
 	pick   func() *server // whom it asks when it connects
 	habits habits
+	name   string // of the namespace; empty for "default"
 
 	mu      sync.Mutex
 	got     check.Subscription
@@ -43,10 +47,14 @@ type counts struct {
 	overrun  int // times that it was too slow, and the connection was given up
 	refilled int // events that came from the ledger
 	broke    int // connections, and attempts to have one, that ended
+	gone     int // of those, because there is no such namespace
 }
 
 // rest is how long a slow reader reads nothing.
 const rest = 300 * time.Millisecond
+
+// errGone is that a door knows no such namespace, or that it has ended.
+var errGone = errors.New("there is no such namespace")
 
 // errHungUp is why a subscriber ended its connection.
 var errHungUp = errors.New("this subscriber hangs up now and then")
@@ -107,17 +115,20 @@ func (f *followers) add(ctx context.Context, one *follower, do func(*follower, c
 	f.wg.Go(func() {
 		again(ctx, func(ctx context.Context) error {
 			err := do(one, ctx)
-			one.breaks()
+			one.breaks(err)
 			return err
 		})
 	})
 }
 
 // breaks takes note that a connection ended.
-func (f *follower) breaks() {
+func (f *follower) breaks(why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts.broke++
+	if errors.Is(why, errGone) || errors.Is(why, jetstream.ErrStreamNotFound) || errors.Is(why, rollcall.ErrUnknownNamespace) {
+		f.counts.gone++
+	}
 	if f.habits.skips && len(f.got.Events) > 0 {
 		f.reached++
 	}
@@ -185,6 +196,40 @@ func (f *follower) next() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return max(f.reached+1, f.got.From)
+}
+
+// namespace is what it follows.
+func (f *follower) namespace() string {
+	if f.name == "" {
+		return "default"
+	}
+	return f.name
+}
+
+// end takes note that it was told that the namespace has ended.
+func (f *follower) end(revision uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.got.Ends = append(f.got.Ends, check.Bookmark{Revision: revision, Had: len(f.got.Events)})
+	f.reached = max(f.reached, revision)
+}
+
+// ended tells whether the event that it had last on this connection is a namespace's end, and takes note of that.
+func (f *follower) ended() bool {
+	f.mu.Lock()
+	n := len(f.got.Events)
+	over := f.fresh > 0 && f.got.Events[n-1].Ends
+	f.mu.Unlock()
+	if over {
+		f.end(f.next() - 1)
+	}
+	return over
+}
+
+// between tells whether an event is how a namespace was emptied. The ledger holds that, and who reads it anew leaves it out; live
+// it is not given to anybody.
+func between(d check.Delivery) bool {
+	return d.Change.Gone && strings.Contains(d.Bytes, `"reason":"the namespace was deleted"`)
 }
 
 // begin notes that a connection begins, and gives the revision that is wanted next.

@@ -31,7 +31,7 @@ func (v verdict) report(t *testing.T) {
 // judge holds a cluster, in which nothing is broken any more and nobody writes, to its guarantees. It stops the servers.
 func judge(c *cluster, r *record, f *followers) verdict {
 	v := verdict{}
-	ledger, deliveries, err := readLedger(c.servers[0])
+	ledger, deliveries, err := readLedger(c.servers[0], "default")
 	v["LedgerReadable"] = err
 	head := uint64(0)
 	if len(ledger) > 0 {
@@ -102,9 +102,9 @@ func linearizable(history []check.Operation, ledger []check.Entry) error {
 	return err
 }
 
-// readLedger reads the whole ledger of the namespace, as events and as bytes.
-func readLedger(s *server) (ledger []check.Entry, deliveries []check.Delivery, err error) {
-	b, err := get(s, "/v1/default/events")
+// readLedger reads the whole ledger of a namespace, as events and as bytes.
+func readLedger(s *server, namespace string) (ledger []check.Entry, deliveries []check.Delivery, err error) {
+	b, err := get(s, "/v1/"+namespace+"/events")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -145,6 +145,8 @@ func delivery(b []byte) (check.Delivery, check.Entry, error) {
 		entry.Write = check.Write{Key: e.Data.Key, Value: e.Data.Value, Delete: e.Type == "rollcall.kv.delete"}
 	}
 	d := check.Delivery{Revision: revision, Commit: commit, Bytes: string(b), Subject: e.Subject}
+	d.Begins = e.Type == "rollcall.namespace.open"
+	d.Ends = e.Type == "rollcall.namespace.close"
 	switch e.Type {
 	case "rollcall.kv.put", "rollcall.kv.delete", "rollcall.kv.expire":
 		d.Change = check.Change{Key: e.Data.Key, Gone: e.Type != "rollcall.kv.put", Previous: e.Data.Previous, Created: e.Data.Created, Version: e.Data.Version}

@@ -11,6 +11,7 @@ type Delivery struct {
 	Bytes            string
 	Subject          string // behind "rollcall.{namespace}."
 	Change           Change
+	Begins, Ends     bool // a life of the namespace
 }
 
 // Change is what an event says that it does to a key; the zero value where it is about something else.
@@ -35,6 +36,8 @@ type Subscription struct {
 	Connections []Connection
 	// Marked says that it is told now and then how far it is, whatever it asked for.
 	Marked bool
+	// Ends are the revisions at which it was told that the namespace has ended, and how many events it had then.
+	Ends []Bookmark
 }
 
 // Bookmark says that all events up to a revision were delivered, as the first Had events.
