@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rollcall/rollcall/test/address"
 )
 
 // server is one server of a cluster, over all its lives.
@@ -69,8 +71,8 @@ const always = "value snapshot-entries 150\nvalue compaction-overhead 20\n"
 func newServer(t *testing.T, name, folder string) *server {
 	t.Helper()
 	s := &server{t: t, name: name, data: filepath.Join(folder, name), socket: filepath.Join(folder, name+".sock"), output: &output{}}
-	for _, address := range []*string{&s.http, &s.raft, &s.nats, &s.dns} {
-		*address = freeAddress(t)
+	for _, door := range []*string{&s.http, &s.raft, &s.nats, &s.dns} {
+		*door = address.Free(t)
 	}
 	s.doors = doors{http: s.http, nats: s.nats}
 	s.control = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
@@ -86,17 +88,6 @@ func newServer(t *testing.T, name, folder string) *server {
 		}
 	})
 	return s
-}
-
-// freeAddress takes a port and gives it back: who listens there next is the caller's.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // start starts the process, with directives for its faults. It does not wait.

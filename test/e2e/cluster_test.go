@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	miekg "github.com/miekg/dns"
+
+	"github.com/rollcall/rollcall/test/address"
 )
 
 // cluster is a number of servers that know one another.
@@ -26,23 +27,12 @@ type cluster struct {
 	servers   map[string]*process
 }
 
-// freeAddress takes a port and gives it back: who listens there next is the caller's.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 func newCluster(t *testing.T, names ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, raft: map[string]string{}, data: map[string]string{}, servers: map[string]*process{}}
 	var parts []string
 	for _, name := range names {
-		c.raft[name], c.data[name] = freeAddress(t), filepath.Join(t.TempDir(), name)
+		c.raft[name], c.data[name] = address.Free(t), filepath.Join(t.TempDir(), name)
 		parts = append(parts, name+"="+c.raft[name])
 	}
 	c.bootstrap = strings.Join(parts, ",")
@@ -297,7 +287,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		a.put(fmt.Sprintf("k%d", i), "v")
 	}
 	// d joins, without a vote until it is promoted.
-	c.data["d"], c.raft["d"] = filepath.Join(t.TempDir(), "d"), freeAddress(t)
+	c.data["d"], c.raft["d"] = filepath.Join(t.TempDir(), "d"), address.Free(t)
 	d := start(t, c.data["d"], "--name", "d", "--raft", c.raft["d"], "--join", "http://"+a.HTTP, "--non-voter", "--raft-tick", "20ms")
 	if got := d.do("GET", "/v1/default/kv/k7", ""); got.body != "v" {
 		t.Errorf("read on the server that joined: %d %q", got.status, got.body)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rollcall/rollcall/test/address"
 )
 
 // keepCopy copies the data folder of a server that does not run, as a disk snapshot does.
@@ -109,7 +111,7 @@ func TestOldFolderFoundLate(t *testing.T) {
 		c.servers[name].stop()
 	}
 	bringBack(t, kept, c.data["c"])
-	door := freeAddress(t)
+	door := address.Free(t)
 	old := launch(t, c.data["c"], append(c.flags("c"), "--http", door)...)
 	old.HTTP = door
 	awaitThat(t, "the doors open without a quorum", func() bool {

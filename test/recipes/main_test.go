@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,8 @@ import (
 
 	_ "github.com/rollcall/rollcall/client" // so that go test knows what the binary is made of
 	_ "github.com/rollcall/rollcall/server"
+
+	"github.com/rollcall/rollcall/test/address"
 )
 
 // bin is a folder with the server and the recipes in Go, built once.
@@ -134,15 +135,7 @@ type server struct {
 
 func startServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{t: t, data: t.TempDir()}
-	for _, address := range []*string{&s.http, &s.nats} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		*address = l.Addr().String()
-		_ = l.Close()
-	}
+	s := &server{t: t, data: t.TempDir(), http: address.Free(t), nats: address.Free(t)}
 	s.start()
 	return s
 }
