@@ -444,7 +444,9 @@ func TestStats(t *testing.T) {
 		{Namespace: event.System, Revision: 2, Events: 2},
 		{Namespace: event.Default, Revision: 5, Lag: 3, Events: 5},
 	}}
-	if diff := cmp.Diff(want, s.Stats()); diff != "" {
+	var got Stats
+	eventually(t, "the client has been sent its greeting", func() bool { got = s.Stats(); return got.PendingBytes == 0 })
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
