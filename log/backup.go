@@ -121,7 +121,10 @@ func (g *group) compact(ctx context.Context) error {
 		}
 		// It does nothing where there is a snapshot of this very entry already: then only the log is awaited.
 		attempt, cancel := context.WithTimeout(ctx, defaultTimeout)
-		_, err = g.host.SyncRequestSnapshot(attempt, g.id, dragonboat.SnapshotOption{OverrideCompactionOverhead: true})
+		err = g.host.await(attempt, func(ctx context.Context, raft *dragonboat.NodeHost) error {
+			_, err := raft.SyncRequestSnapshot(ctx, g.id, dragonboat.SnapshotOption{OverrideCompactionOverhead: true})
+			return err
+		})
 		cancel()
 		if err != nil && !dragonboat.IsTempError(err) && !errors.Is(err, dragonboat.ErrRejected) {
 			return err
@@ -134,7 +137,7 @@ func (g *group) compact(ctx context.Context) error {
 
 // compacted tells whether Raft's log has no longer its first entry.
 func (g *group) compacted() (bool, error) {
-	reader, err := g.host.GetLogReader(g.id)
+	reader, err := g.host.reader(g.id)
 	if err != nil {
 		return false, err
 	}

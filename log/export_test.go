@@ -4,7 +4,7 @@ import "github.com/rollcall/rollcall/log/machine"
 
 // FirstEntry is the index of the first entry that Raft's log of a group still has.
 func (l *Log) FirstEntry(group uint64) (uint64, error) {
-	reader, err := l.host.GetLogReader(group)
+	reader, err := l.host.reader(group)
 	if err != nil {
 		return 0, err
 	}

@@ -28,7 +28,7 @@ import (
 type group struct {
 	id       uint64
 	replica  uint64 // this server's
-	host     *dragonboat.NodeHost
+	host     *host
 	machine  *machine.Machine
 	proposer *proposer
 
@@ -103,14 +103,14 @@ func Verify(ctx context.Context, c Config, domain machine.Domain) (_ map[uint64]
 }
 
 // start lets Raft run the replica.
-func (g *group) start(c Config, host *dragonboat.NodeHost) error {
+func (g *group) start(c Config, host *host) error {
 	g.host, g.replica, g.proposer = host, c.Replica, newProposer(host, g.id, c.origin, c.Tick, g.barrier)
 	create := func(uint64, uint64) sm.IOnDiskStateMachine { return g.machine }
 	voter, err := g.wasVoter(c)
 	if err != nil {
 		return err
 	}
-	err = host.StartOnDiskReplica(c.Founders, len(c.Founders) == 0, create, config.Config{
+	shard := config.Config{
 		IsNonVoting: !voter,
 		ReplicaID:   c.Replica, ShardID: g.id,
 		ElectionRTT: electionTicks, HeartbeatRTT: heartbeatTicks, CheckQuorum: true, PreVote: true,
@@ -120,6 +120,9 @@ func (g *group) start(c Config, host *dragonboat.NodeHost) error {
 		// A group that nobody has asked anything of for a while (10 election timeouts) sends no heartbeats until somebody
 		// does. Who leads it may die unnoticed meanwhile: see Log.Wake.
 		Quiesce: true,
+	}
+	err = host.use(func(raft *dragonboat.NodeHost) error {
+		return raft.StartOnDiskReplica(c.Founders, len(c.Founders) == 0, create, shard)
 	})
 	if err == nil {
 		err = g.readLog()
@@ -133,7 +136,7 @@ func (g *group) start(c Config, host *dragonboat.NodeHost) error {
 // readLog notes what Raft's log holds. Dragonboat does not show it before it runs the replica, which a moment later may
 // append to it; what it says of the term and the vote is as it was found.
 func (g *group) readLog() error {
-	reader, err := g.host.GetLogReader(g.id)
+	reader, err := g.host.reader(g.id)
 	if err != nil {
 		return err
 	}
@@ -177,8 +180,7 @@ func (g *group) tail(ledger string) *tail {
 }
 
 func (g *group) hasLeader() bool {
-	_, _, ok, err := g.host.GetLeaderID(g.id)
-	return ok && err == nil
+	return g.host.leader(g.id) != 0
 }
 
 // barrier returns when this replica has applied everything that was committed anywhere when it was called.
@@ -242,7 +244,11 @@ func (g *group) readIndex(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = max(time.Until(deadline), g.proposer.least)
 	}
-	request, err := g.host.ReadIndex(g.id, timeout)
+	var request *dragonboat.RequestState
+	err := g.host.use(func(raft *dragonboat.NodeHost) (err error) {
+		request, err = raft.ReadIndex(g.id, timeout)
+		return err
+	})
 	if err != nil {
 		return refusal(err)
 	}

@@ -106,7 +106,7 @@ func (c Config) raftDir() string { return filepath.Join(c.Dir, "raft") }
 
 // Log is this server's part of all groups. Its methods may be called concurrently.
 type Log struct {
-	host   *dragonboat.NodeHost
+	host   *host
 	groups map[uint64]*group
 	gate   *gate
 	logger *slog.Logger
@@ -115,7 +115,6 @@ type Log struct {
 
 	closeOnce sync.Once
 	closed    chan struct{}
-	asking    sync.RWMutex // held for reading by who looks into Raft's host, whose Close is not for that
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
 }
@@ -162,16 +161,16 @@ func (l *Log) open(ctx context.Context, c Config, domain machine.Domain) error {
 	if c.Transport != nil { // without one it is Dragonboat's own, and nobody meets anybody
 		c.Transport = l.gate
 	}
-	host, err := dragonboat.NewNodeHost(hostConfig(c, leaderListener{l}))
+	raft, err := dragonboat.NewNodeHost(hostConfig(c, leaderListener{l}))
 	if err != nil {
 		return fmt.Errorf("start Raft on %s: %w", c.Address, err)
 	}
-	if host == nil { // Dragonboat swallows a panic that says so in words, as raftLogger's does
+	if raft == nil { // Dragonboat swallows a panic that says so in words, as raftLogger's does
 		return fmt.Errorf("start Raft on %s: it could not go on; its last error in the log says why", c.Address)
 	}
-	l.host = host
+	l.host = &host{raft: raft, ending: ctx}
 	for _, g := range l.groups {
-		if err := g.start(c, host); err != nil {
+		if err := g.start(c, l.host); err != nil {
 			return err
 		}
 		l.wg.Go(func() { g.proposer.run(ctx) })
@@ -285,9 +284,7 @@ func (l *Log) Close() error {
 		close(l.closed)
 		l.stop()
 		if l.host != nil {
-			l.asking.Lock() // who asks now has the answer first; who comes later sees that this is closed
-			l.host.Close()
-			l.asking.Unlock()
+			l.host.close()
 		}
 		if l.gate != nil {
 			l.gate.close()
@@ -333,7 +330,7 @@ func (l *Log) durable(group uint64) uint64 {
 	if g == nil {
 		return 0
 	}
-	reader, err := g.host.GetLogReader(group)
+	reader, err := g.host.reader(group)
 	if err != nil {
 		return 0
 	}

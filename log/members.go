@@ -51,9 +51,11 @@ func (l *Log) Membership(ctx context.Context, group uint64) (Membership, error) 
 		return Membership{}, err
 	}
 	var m *dragonboat.Membership
-	err = g.attempts(ctx, func(attempt context.Context) (err error) {
-		m, err = g.host.SyncGetShardMembership(attempt, group)
-		return membershipError(err)
+	err = g.attempts(ctx, func(attempt context.Context) error {
+		return membershipError(g.host.await(attempt, func(ctx context.Context, raft *dragonboat.NodeHost) (err error) {
+			m, err = raft.SyncGetShardMembership(ctx, group)
+			return err
+		}))
 	})
 	if err != nil {
 		return Membership{}, err
@@ -80,14 +82,11 @@ func (l *Log) NoteVotes() {
 // Voters are, by group, the replicas that vote as far as this server has heard. It asks nobody.
 func (l *Log) Voters() map[uint64][]uint64 {
 	all := map[uint64][]uint64{}
-	l.asking.RLock()
-	defer l.asking.RUnlock()
-	select {
-	case <-l.closed:
-		return all
-	default:
-	}
-	info := l.host.GetNodeHostInfo(dragonboat.NodeHostInfoOption{SkipLogInfo: true})
+	var info *dragonboat.NodeHostInfo
+	_ = l.host.use(func(raft *dragonboat.NodeHost) error {
+		info = raft.GetNodeHostInfo(dragonboat.NodeHostInfoOption{SkipLogInfo: true})
+		return nil
+	})
 	if info == nil {
 		return all // it was closed
 	}
@@ -102,33 +101,33 @@ func (l *Log) Voters() map[uint64][]uint64 {
 // AddReplica has a replica take part in a group as a non-voter. The membership m is the one that the caller looked at:
 // where it has changed meanwhile, nothing happens and the error is ErrMembershipChanged.
 func (l *Log) AddReplica(ctx context.Context, group, replica uint64, address string, m Membership) error {
-	return l.change(group, func(host *dragonboat.NodeHost) error {
-		return host.SyncRequestAddNonVoting(ctx, group, replica, address, m.change)
+	return l.change(ctx, group, func(ctx context.Context, raft *dragonboat.NodeHost) error {
+		return raft.SyncRequestAddNonVoting(ctx, group, replica, address, m.change)
 	})
 }
 
 // Promote makes a voter of a non-voter.
 func (l *Log) Promote(ctx context.Context, group, replica uint64, m Membership) error {
-	return l.change(group, func(host *dragonboat.NodeHost) error {
-		return host.SyncRequestAddReplica(ctx, group, replica, m.NonVoters[replica], m.change)
+	return l.change(ctx, group, func(ctx context.Context, raft *dragonboat.NodeHost) error {
+		return raft.SyncRequestAddReplica(ctx, group, replica, m.NonVoters[replica], m.change)
 	})
 }
 
 // RemoveReplica ends a replica's part in a group, for good.
 func (l *Log) RemoveReplica(ctx context.Context, group, replica uint64, m Membership) error {
-	return l.change(group, func(host *dragonboat.NodeHost) error {
-		return host.SyncRequestDeleteReplica(ctx, group, replica, m.change)
+	return l.change(ctx, group, func(ctx context.Context, raft *dragonboat.NodeHost) error {
+		return raft.SyncRequestDeleteReplica(ctx, group, replica, m.change)
 	})
 }
 
-func (l *Log) change(group uint64, do func(*dragonboat.NodeHost) error) error {
+func (l *Log) change(ctx context.Context, group uint64, do func(context.Context, *dragonboat.NodeHost) error) error {
 	g, err := l.group(group)
 	if err != nil {
 		return err
 	}
 	fault.Point(fault.MemberBefore)
 	defer fault.Point(fault.MemberAfter)
-	return membershipError(do(g.host))
+	return membershipError(g.host.await(ctx, do))
 }
 
 func membershipError(err error) error {
@@ -137,7 +136,7 @@ func membershipError(err error) error {
 		return nil
 	case errors.Is(err, dragonboat.ErrRejected):
 		return ErrMembershipChanged
-	case errors.Is(err, dragonboat.ErrClosed), errors.Is(err, dragonboat.ErrShardClosed), errors.Is(err, dragonboat.ErrShardNotFound):
+	case errors.Is(err, ErrClosed), errors.Is(err, dragonboat.ErrClosed), errors.Is(err, dragonboat.ErrShardClosed), errors.Is(err, dragonboat.ErrShardNotFound):
 		return ErrClosed
 	case errors.Is(err, dragonboat.ErrTimeout), errors.Is(err, dragonboat.ErrShardNotReady), errors.Is(err, dragonboat.ErrTimeoutTooSmall),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, dragonboat.ErrInvalidDeadline), errors.Is(err, dragonboat.ErrSystemBusy):
@@ -152,11 +151,7 @@ func (l *Log) Leader(group uint64) uint64 {
 	if g == nil || g.host == nil {
 		return 0
 	}
-	leader, _, ok, err := g.host.GetLeaderID(group)
-	if err != nil || !ok {
-		return 0
-	}
-	return leader
+	return g.host.leader(group)
 }
 
 // Wake has a group find out whether its leader is alive. It does not wait.
@@ -185,7 +180,7 @@ func (l *Log) Transfer(group, to uint64) error {
 		return err
 	}
 	fault.Point(fault.TransferBefore)
-	if err := g.host.RequestLeaderTransfer(group, to); err != nil {
+	if err := g.host.use(func(raft *dragonboat.NodeHost) error { return raft.RequestLeaderTransfer(group, to) }); err != nil {
 		return fmt.Errorf("have replica %d lead group %d: %w", to, group, err)
 	}
 	return nil
@@ -237,7 +232,7 @@ func (g *group) wasVoter(c Config) (bool, error) {
 
 // snapshotVotes tells whether the snapshot that Raft's log begins with shows this replica as a voter.
 func (g *group) snapshotVotes() bool {
-	reader, err := g.host.GetLogReader(g.id)
+	reader, err := g.host.reader(g.id)
 	if err != nil {
 		return false // asked again before long
 	}

@@ -44,7 +44,7 @@ type outcome struct {
 
 // proposer sends the commands of one group. Its goroutine ends when ctx does.
 type proposer struct {
-	host    *dragonboat.NodeHost
+	host    *host
 	session *client.Session
 	origin  uint64        // stands on every entry, so that the machine knows whose replies are wanted
 	least   time.Duration // Raft refuses time-outs below its tick; callers watch their own deadlines
@@ -58,13 +58,13 @@ type proposer struct {
 	barrier func(context.Context) error // of the group
 }
 
-func newProposer(host *dragonboat.NodeHost, group, origin uint64, tick time.Duration, barrier func(context.Context) error) *proposer {
+func newProposer(host *host, group, origin uint64, tick time.Duration, barrier func(context.Context) error) *proposer {
 	return &proposer{
 		barrier: barrier,
 		host:    host,
 		origin:  origin,
 		least:   2 * tick,
-		session: host.GetNoOPSession(group),
+		session: host.raft.GetNoOPSession(group),
 		queue:   make(chan *proposal, queueCommandsMax),
 		slots:   make(chan struct{}, entriesInFlight),
 		ended:   make(chan struct{}),
@@ -171,8 +171,13 @@ func (p *proposer) send(batch []*proposal) {
 	for i, w := range batch {
 		commands[i] = w.command
 	}
+	entry := machine.EncodeEntry(p.origin, commands)
 	fault.Point(fault.ProposeBefore)
-	request, err := p.host.Propose(p.session, machine.EncodeEntry(p.origin, commands), timeout)
+	var request *dragonboat.RequestState
+	err := p.host.use(func(raft *dragonboat.NodeHost) (err error) {
+		request, err = raft.Propose(p.session, entry, timeout)
+		return err
+	})
 	fault.Point(fault.ProposeAfter)
 	if err != nil {
 		free()

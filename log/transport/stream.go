@@ -203,7 +203,7 @@ func (t *Transport) keep(conn net.Conn) (*raft, bool) {
 		return nil, false
 	}
 	t.streams[conn] = true
-	t.wg.Add(1)
+	t.readers.Add(1)
 	return t.raft, true
 }
 
@@ -212,7 +212,7 @@ func (t *Transport) forget(conn net.Conn) {
 	delete(t.streams, conn)
 	t.mu.Unlock()
 	_ = conn.Close() // it has ended already
-	t.wg.Done()
+	t.readers.Done()
 }
 
 func (t *Transport) readMessages(to *raft, in io.Reader) error {

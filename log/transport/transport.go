@@ -43,7 +43,8 @@ type Transport struct {
 	raft    *raft             // where messages go; nil while Raft does not run
 	streams map[net.Conn]bool // what was upgraded here: http.Server does not know them any more
 	closed  bool
-	wg      sync.WaitGroup // readers of streams, and the server
+	readers sync.WaitGroup // of streams
+	wg      sync.WaitGroup // the server
 }
 
 var _ config.TransportFactory = (*Transport)(nil)
@@ -123,6 +124,7 @@ func (t *Transport) Close() error {
 	t.mu.Unlock()
 	err := t.server.Close()
 	t.client.CloseIdleConnections()
+	t.readers.Wait()
 	t.wg.Wait()
 	return err
 }
@@ -193,6 +195,7 @@ func (r *raft) Close() error {
 		_ = c.Close() // its reader ends and says nothing more
 	}
 	t.mu.Unlock()
+	t.readers.Wait() // one of them may be handing a message over
 	return nil
 }
 

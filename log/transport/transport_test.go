@@ -202,3 +202,34 @@ func TestDamagedStream(t *testing.T) {
 		t.Error("a damaged frame was handed over")
 	}
 }
+
+// TestCloseWaits closes what Dragonboat sees while it is handed a message: it takes itself apart when Close returns.
+func TestCloseWaits(t *testing.T) {
+	a, b := listen(t, "a", "x"), listen(t, "b", "x")
+	taking, closed, ended := make(chan bool), make(chan struct{}), make(chan bool, 1)
+	b.raft = b.Create(config.NodeHostConfig{}, func(pb.MessageBatch) {
+		close(taking)
+		select {
+		case <-closed:
+			ended <- false
+		case <-time.After(100 * time.Millisecond):
+			ended <- true
+		}
+	}, func(pb.Chunk) bool { return true })
+	conn, err := a.raft.GetConnection(deadline(t), b.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SendMessageBatch(pb.MessageBatch{DeploymentId: 1}); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, taking)
+	if err := b.raft.Close(); err != nil {
+		t.Error(err)
+	}
+	close(closed)
+	if !receive(t, ended) {
+		t.Error("Close returned while a message was handed over")
+	}
+}
