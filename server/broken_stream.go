@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/rollcall/rollcall/fault"
+	"github.com/rollcall/rollcall/gateway"
 )
 
 // crooked has live streams over HTTP be wrong on purpose, in builds for tests. It stands before the door and changes what
@@ -40,6 +42,22 @@ func ask(r *http.Request) *http.Request {
 		r.Header.Set("Last-Event-ID", strconv.FormatUint(last+nowAndThen, 10))
 	}
 	return r
+}
+
+// crookedCall has those who resume over NATS, where they read the past by a request, be given too little.
+func crookedCall(c gateway.Call) gateway.Call {
+	if !fault.On || c.Operation != "events" || !fault.Broken(fault.ResumeLate) {
+		return c
+	}
+	asked := map[string]any{}
+	if json.Unmarshal(c.Body, &asked) != nil {
+		return c
+	}
+	if from, err := strconv.ParseUint(fmt.Sprint(asked["from"]), 10, 64); err == nil && from > 1 {
+		asked["from"] = strconv.FormatUint(from+nowAndThen, 10)
+		c.Body, _ = json.Marshal(asked) // it was JSON before
+	}
+	return c
 }
 
 // crookedStream changes a stream, message by message.

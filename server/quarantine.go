@@ -149,7 +149,7 @@ func (s *Server) do(ctx context.Context, c gateway.Call) gateway.Reply {
 	if q := s.quarantined.Load(); q != nil {
 		return gateway.Refuse(q.problem())
 	}
-	return s.door.Do(ctx, c)
+	return s.door.Do(ctx, crookedCall(c))
 }
 
 // quarantineGate lets nothing through to a door while the server is in quarantine.
