@@ -25,7 +25,7 @@ import (
 )
 
 // patience is how long a test waits for what must come. Nothing depends on its length.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // serve serves a backend on a free port.
 func serve(t *testing.T, b gateway.Backend, change ...func(*api.Config, *http.Server)) string {
