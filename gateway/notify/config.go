@@ -21,6 +21,7 @@ const (
 	AuditIntervalDefault    = 30 * time.Second
 	RebuildWaitDefault      = time.Minute
 	DrainTimeDefault        = 5 * time.Second
+	LastReadDefault         = 5 * time.Second
 	PendingBytesDefault     = 512 << 20
 	PendingBytesMin         = pendingBytesMax // so that one client alone is never cut off for the sake of others
 )
@@ -55,6 +56,8 @@ type Config struct {
 	Version string
 	// DrainTime is how long Close waits for requests that are under way (5 s).
 	DrainTime time.Duration
+	// LastRead is how long the stream of a namespace that was deleted stays for consumers who have not been sent all of it (5 s).
+	LastRead time.Duration
 	// PendingBytes bounds what waits for all clients together (512 MiB). It is looked at once a second, and every 100 ms while a
 	// fourth of it waits; beyond it, those are cut off for which most waits, until half of it is left.
 	PendingBytes int64
@@ -75,6 +78,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.AuditInterval == 0 {
 		c.AuditInterval = AuditIntervalDefault
+	}
+	if c.LastRead == 0 {
+		c.LastRead = LastReadDefault
 	}
 	if c.DrainTime == 0 {
 		c.DrainTime = DrainTimeDefault

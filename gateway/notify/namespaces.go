@@ -63,6 +63,30 @@ func (s *Server) drop(ctx context.Context, namespace string, closed event.Revisi
 	}
 }
 
+// inTurn does something about a namespace when all that was begun earlier about it is done. It does not wait: a namespace whose
+// end takes its time keeps the news of others from nobody.
+func (s *Server) inTurn(ctx context.Context, namespace string, do func()) {
+	done := make(chan struct{})
+	s.mu.Lock()
+	before := s.turns[namespace]
+	s.turns[namespace] = done
+	s.mu.Unlock()
+	s.tasks.Go(func() {
+		if before != nil {
+			<-before
+		}
+		if ctx.Err() == nil {
+			do()
+		}
+		close(done)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.turns[namespace] == done {
+			delete(s.turns, namespace)
+		}
+	})
+}
+
 // ensurePlaced gives those namespaces a feeder that are placed already and not there yet: nothing will tell when they come.
 func (s *Server) ensurePlaced(ctx context.Context) {
 	var placed []string
@@ -118,9 +142,9 @@ func (s *Server) followNamespaces(ctx context.Context, from event.Revision) (eve
 		for _, e := range events {
 			switch b := e.Body.(type) {
 			case event.NamespaceCreated:
-				s.ensure(ctx, b.Namespace, false)
+				s.inTurn(ctx, b.Namespace, func() { s.ensure(ctx, b.Namespace, false) })
 			case event.NamespaceDeleted:
-				s.drop(ctx, b.Namespace, b.Closed)
+				s.inTurn(ctx, b.Namespace, func() { s.drop(ctx, b.Namespace, b.Closed) })
 			}
 			from = e.Revision + 1
 		}

@@ -44,6 +44,8 @@ type Server struct {
 	// told is, for namespaces that were deleted, the last revision that subscribers were told: one of that name that is made
 	// anew goes on behind it.
 	told map[string]event.Revision
+	// turns are closed when what was begun last about a namespace is done.
+	turns map[string]chan struct{}
 }
 
 // Start runs the server and returns once clients can connect, which is after every namespace's window has been
@@ -62,7 +64,10 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, log: c.Logger, broker: b, feeders: map[string]*feeder{}, told: map[string]event.Revision{}}
+	s := &Server{
+		config: c, log: c.Logger, broker: b,
+		feeders: map[string]*feeder{}, told: map[string]event.Revision{}, turns: map[string]chan struct{}{},
+	}
 	running, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	if err := s.run(ctx, running); err != nil {

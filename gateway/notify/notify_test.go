@@ -315,7 +315,7 @@ func TestDeletedNamespaceTellsItsEnd(t *testing.T) {
 func TestDeletedNamespaceIsReadToItsEnd(t *testing.T) {
 	l := newLedgers(t)
 	l.create("staging")
-	s := startServer(t, l)
+	s := startServer(t, l, func(c *Config) { c.LastRead = patience })
 	nc := guest(t, s)
 	const readers = 20
 	var all []jetstream.MessagesContext
@@ -352,6 +352,42 @@ func TestDeletedNamespaceIsReadToItsEnd(t *testing.T) {
 	if _, err := stream(t, nc).Stream(t.Context(), Stream("staging")); !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Errorf("its stream: %v", err)
 	}
+}
+
+// TestDeletedNamespaceHoldsUpNobody deletes a namespace that has a consumer who does not read: meanwhile another one is created,
+// and one of the same name waits until the consumer is gone.
+func TestDeletedNamespaceHoldsUpNobody(t *testing.T) {
+	l := newLedgers(t)
+	l.create("staging")
+	s := startServer(t, l, func(c *Config) { c.LastRead = time.Hour })
+	js := stream(t, guest(t, s))
+	if _, err := js.CreateConsumer(t.Context(), Stream("staging"), jetstream.ConsumerConfig{Name: "sleeper"}); err != nil {
+		t.Fatal(err)
+	}
+	has := func(namespace string, first uint64) func() bool {
+		return func() bool {
+			have, err := js.Stream(t.Context(), Stream(namespace))
+			return err == nil && have.CachedInfo().Config.FirstSeq == first && have.CachedInfo().State.LastSeq == uint64(len(l.all(namespace)))
+		}
+	}
+	l.remove("staging")
+	closed := event.Revision(len(l.all("staging")))
+	l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 2, Closed: closed})
+	l.create("other")
+	l.add(event.System, event.NamespaceCreated{Namespace: "other", Group: 1})
+	eventually(t, "another namespace has its stream", has("other", 1))
+
+	l.add("staging", event.NamespaceOpened{Namespace: "staging", Cluster: "test", Closed: closed})
+	l.mu.Lock()
+	delete(l.ended, "staging")
+	l.mu.Unlock()
+	l.add(event.System, event.NamespaceCreated{Namespace: "staging", Group: 1, Previous: 3})
+	l.put("other", "a", 1)
+	eventually(t, "another namespace goes on", has("other", 1))
+	if err := js.DeleteConsumer(t.Context(), Stream("staging"), "sleeper"); err != nil {
+		t.Errorf("the stream did not wait for its consumer: %v", err)
+	}
+	eventually(t, "the next one of that name has its stream", has("staging", uint64(closed)+1))
 }
 
 // TestLivesBehindTheFeeder deletes a namespace and makes it again while its feeder is behind: a plain subscriber sees the

@@ -149,13 +149,10 @@ func (f *feeder) dropStream(ctx context.Context) error {
 	return nil
 }
 
-// lastRead is how long a stream that is to go waits for its readers, who may have stopped reading.
-const lastRead = time.Second
-
 // letRead waits until a stream's readers have been sent what is in it: its consumers go with it, and what they have not sent
 // by then is lost, the end of the namespace first of all.
 func (f *feeder) letRead(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lastRead)
+	ctx, cancel := context.WithTimeout(ctx, f.config.LastRead)
 	defer cancel()
 	const looks = 2 // in a row: what a consumer has sent is on its way through the stream for a moment yet
 	for sent := 0; sent < looks && ctx.Err() == nil; {
@@ -166,7 +163,7 @@ func (f *feeder) letRead(ctx context.Context) {
 		if sent++; unsent {
 			sent = 0
 		}
-		pause(ctx, lastRead/20)
+		pause(ctx, 50*time.Millisecond)
 	}
 }
 
