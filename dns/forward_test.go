@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -199,12 +200,14 @@ func TestForwardForged(t *testing.T) {
 // TestForwardBound: beyond so many questions that wait, the next is told so at once, and own names are answered.
 func TestForwardBound(t *testing.T) {
 	const places = 512
-	release := make(chan struct{})
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	defer release() // the server upstream waits for it at the end
 	waiting := make(chan struct{}, places)
 	one := answerA(1)
 	server := upstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) {
 		waiting <- struct{}{}
-		<-release
+		<-held
 		one(w, q)
 	})
 	s, f := listen(t, dns.Config{Forward: []string{server}, ForwardTimeout: patience})
@@ -233,7 +236,7 @@ func TestForwardBound(t *testing.T) {
 	if r := exchange(t, "udp", s.Addr(), question("web.service.rollcall.internal.", miekg.TypeA)); len(r.Answer) != 1 {
 		t.Errorf("an own name meanwhile: %v", r)
 	}
-	close(release)
+	release()
 	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
