@@ -30,6 +30,7 @@ type group struct {
 	replica  uint64 // this server's
 	host     *host
 	machine  *machine.Machine
+	closed   atomic.Pointer[error] // how Raft could not close it
 	proposer *proposer
 
 	mu    sync.Mutex
@@ -102,10 +103,25 @@ func Verify(ctx context.Context, c Config, domain machine.Domain) (_ map[uint64]
 	return all, nil
 }
 
+// unfailing is a machine as Raft sees it, which panics where the state cannot be closed: Log.Close gives the error instead,
+// for the disk may be bad, and the process has to say so.
+type unfailing struct {
+	*machine.Machine
+	err *atomic.Pointer[error]
+}
+
+// Close implements Raft's interface.
+func (u unfailing) Close() error {
+	if err := u.Machine.Close(); err != nil {
+		u.err.Store(&err)
+	}
+	return nil
+}
+
 // start lets Raft run the replica.
 func (g *group) start(c Config, host *host) error {
 	g.host, g.replica, g.proposer = host, c.Replica, newProposer(host, g.id, c.origin, c.Tick, g.barrier)
-	create := func(uint64, uint64) sm.IOnDiskStateMachine { return g.machine }
+	create := func(uint64, uint64) sm.IOnDiskStateMachine { return unfailing{g.machine, &g.closed} }
 	voter, err := g.wasVoter(c)
 	if err != nil {
 		return err

@@ -292,6 +292,9 @@ func (l *Log) Close() error {
 		l.wg.Wait()
 		for _, g := range l.groups {
 			errs = append(errs, g.machine.Close())
+			if err := g.closed.Load(); err != nil {
+				errs = append(errs, *err)
+			}
 		}
 		l.cache.Unref()
 	})

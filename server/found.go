@@ -80,12 +80,11 @@ func (s *Server) belong(ctx context.Context) error {
 		return err
 	}
 	if ok {
-		s.nonce = id.Nonce
 		if err := id.check(&s.config); err != nil {
 			return err
 		}
 		s.mu.Lock()
-		s.identity = id
+		s.nonce, s.identity = id.Nonce, id
 		s.mu.Unlock()
 		s.transport.Join(id.Cluster)
 		return nil

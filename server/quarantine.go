@@ -118,6 +118,14 @@ func (s *Server) enterQuarantine(q quarantine) {
 	s.dns.Fail()
 	s.config.Logger.Error("THIS SERVER STOPS ANSWERING: its state cannot be trusted", "namespace", q.Namespace, "reason", q.Reason,
 		"own", q.Own, "others", q.Others, "do", q.remedy())
+	s.isolation.Lock()
+	defer s.isolation.Unlock()
+	if s.closing { // what calls this is waited for: only the next start need be told
+		if err := q.write(); err != nil {
+			s.config.Logger.Error("cannot remember that this server's state cannot be trusted", "error", err)
+		}
+		return
+	}
 	s.isolating.Go(func() {
 		if err := s.isolate(&q); err != nil {
 			s.config.Logger.Error("cannot let go of everything", "error", err)
@@ -138,8 +146,9 @@ func (s *Server) isolate(q *quarantine) error {
 	err := q.write()
 	ctx, cancel := context.WithTimeout(context.Background(), handOverTime)
 	defer cancel()
-	s.stop() // live streams end
+	s.endStreams()
 	s.notify.Close()
+	s.stop()
 	s.handOver(ctx)
 	return errors.Join(err, s.log.Close())
 }

@@ -55,17 +55,21 @@ type Server struct {
 	version   atomic.Uint32 // of the cluster's decisions, for which commands are written
 	ready     atomic.Bool   // everything listens and every view has caught up once
 
-	live      *live.Hub       // the live streams over HTTP
-	following context.Context // ends with the server: whatever follows a ledger ends then
-	stop      context.CancelFunc
-	wg        sync.WaitGroup
-	failed    chan error // capacity 1: why a part gave up
+	live       *live.Hub       // the live streams over HTTP
+	following  context.Context // ends with the server: whatever follows a ledger ends then
+	stop       context.CancelFunc
+	streaming  context.Context // ends before: live streams do not end by themselves
+	endStreams context.CancelFunc
+	wg         sync.WaitGroup
+	failed     chan error // capacity 1: why a part gave up
 
 	compares    *comparer
 	quarantined atomic.Pointer[quarantine] // why it does not answer; nil while it does
 	keeper      *timekeeper.Keeper
 	checker     *health.Checker
 	coordinator *health.Coordinator
+	isolation   sync.Mutex     // for closing
+	closing     bool           // Close lets go of everything
 	isolating   sync.WaitGroup // what lets go of everything then
 
 	writing  sync.Mutex // held while the identity is written; before mu
@@ -98,9 +102,10 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	s.version.Store(commands.VersionFirst)
 	s.metrics, s.compares = newMetrics(s), newComparer(s)
 	s.following, s.stop = context.WithCancel(context.Background())
+	s.streaming, s.endStreams = context.WithCancel(s.following)
 	s.door = api.New(api.Config{
 		Backend: s, Logger: c.Logger, RequestTimeout: time.Duration(c.RequestTimeout), Bookmark: time.Duration(c.BookmarkEvery),
-		Version: c.Version, Observe: s.metrics.request, ObserveCall: s.metrics.call, Streams: s.following, Live: s.live,
+		Version: c.Version, Observe: s.metrics.request, ObserveCall: s.metrics.call, Streams: s.streaming, Live: s.live,
 	})
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -236,9 +241,11 @@ func (s *Server) catchUp(ctx context.Context) error {
 	if s.caughtUpOnce {
 		return nil
 	}
+	var waiting sync.WaitGroup // for it lets doors know namespaces, which a server that is closed must not
+	defer waiting.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go s.wait(ctx, cancel)
+	waiting.Go(func() { s.wait(ctx, cancel) })
 	if err := s.log.WaitReady(ctx); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
@@ -379,6 +386,9 @@ func within(limit time.Duration, step func(context.Context)) {
 // Close stops the server: no new requests, then those under way, then what follows the ledgers, then Raft. What was
 // acknowledged is durable already.
 func (s *Server) Close() error {
+	s.isolation.Lock()
+	s.closing = true
+	s.isolation.Unlock()
 	s.isolating.Wait()
 	var errs []error
 	if s.ready.Swap(false) {
@@ -389,7 +399,7 @@ func (s *Server) Close() error {
 	if s.log != nil {
 		within(handOverTime, s.handOver)
 	}
-	s.stop() // live streams end, other requests do not depend on it
+	s.endStreams()
 	if s.http != nil {
 		within(drainTime, func(ctx context.Context) {
 			if err := s.http.Shutdown(ctx); err != nil {
@@ -404,6 +414,7 @@ func (s *Server) Close() error {
 	if s.notify != nil {
 		s.notify.Close()
 	}
+	s.stop() // requests under way may have waited for what follows the ledgers
 	s.wg.Wait()
 	if s.log != nil {
 		err := s.log.Close()

@@ -61,12 +61,12 @@ type Keeper struct {
 
 	mu   sync.Mutex
 	kept map[string]*kept
+	runs sync.WaitGroup // of kept ledgers, and of those that are kept no more and not done yet
 }
 
 type kept struct {
 	*ledger
 	stop context.CancelFunc
-	done chan struct{}
 }
 
 // New makes a keeper for a server. Run starts it.
@@ -112,11 +112,8 @@ func (k *Keeper) lookAround(ctx context.Context) {
 
 func (k *Keeper) start(ctx context.Context, name string) *kept {
 	ctx, stop := context.WithCancel(ctx)
-	running := &kept{ledger: newLedger(ctx, k, name), stop: stop, done: make(chan struct{})}
-	go func() {
-		defer close(running.done)
-		running.keep(ctx)
-	}()
+	running := &kept{ledger: newLedger(ctx, k, name), stop: stop}
+	k.runs.Go(func() { running.keep(ctx) })
 	return running
 }
 
@@ -128,9 +125,7 @@ func (k *Keeper) stopAll() {
 	for _, running := range all {
 		running.stop()
 	}
-	for _, running := range all {
-		<-running.done
-	}
+	k.runs.Wait()
 }
 
 // Renew gives a lease its whole TTL again, and is no event. It fails with ErrNotKept where another

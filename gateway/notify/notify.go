@@ -93,13 +93,18 @@ func (s *Server) run(ctx, running context.Context) (err error) {
 	for _, namespace := range s.config.Backend.Namespaces() {
 		s.ensure(running, namespace, true)
 	}
-	s.tasks.Go(func() { s.watchNamespaces(running, from) })
+	known, placed := s.list(), make(chan struct{})
+	s.tasks.Go(func() {
+		s.ensurePlaced(running) // before what tells when they go
+		close(placed)
+		s.watchNamespaces(running, from)
+	})
 	s.tasks.Go(func() { s.bookmarks(running) })
 	s.tasks.Go(func() { s.watchPending(running) })
-	if err := s.awaitWindows(ctx); err != nil {
+	if err := s.awaitWindows(ctx, known); err != nil {
 		return err
 	}
-	s.ensurePlaced(running)
+	<-placed
 	if s.config.Do != nil {
 		if s.door, err = startDoor(s.broker, s.config); err != nil {
 			return err
@@ -110,10 +115,10 @@ func (s *Server) run(ctx, running context.Context) (err error) {
 
 // awaitWindows waits until each window is filled. One that cannot be filled must not keep clients from the others
 // for ever, so the wait is bounded.
-func (s *Server) awaitWindows(ctx context.Context) error {
+func (s *Server) awaitWindows(ctx context.Context, of []*feeder) error {
 	limit := time.NewTimer(s.config.RebuildWait)
 	defer limit.Stop()
-	for _, f := range s.list() {
+	for _, f := range of {
 		select {
 		case <-f.ready:
 		case <-limit.C:

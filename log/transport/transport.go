@@ -146,13 +146,9 @@ func (i introduced) RoundTrip(r *http.Request) (*http.Response, error) {
 // CloseIdleConnections lets http.Client.CloseIdleConnections reach the connections.
 func (i introduced) CloseIdleConnections() { i.next.CloseIdleConnections() }
 
-// Create implements Dragonboat's factory: from now on what arrives goes to Raft.
+// Create implements Dragonboat's factory: what arrives goes to Raft once that has started what this gives.
 func (t *Transport) Create(_ config.NodeHostConfig, messages raftio.MessageHandler, chunks raftio.ChunkHandler) raftio.ITransport {
-	r := &raft{transport: t, messages: messages, chunks: chunks}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.raft = r
-	return r
+	return &raft{transport: t, messages: messages, chunks: chunks}
 }
 
 // Validate implements Dragonboat's factory.
@@ -182,8 +178,13 @@ func (r *raft) cut() bool { return fault.Cut(r.sender, r.transport.config.Name) 
 // Name implements raftio.ITransport.
 func (r *raft) Name() string { return "rollcall" }
 
-// Start implements raftio.ITransport; the listener listens already.
-func (r *raft) Start() error { return nil }
+// Start implements raftio.ITransport: from now on what arrives goes to Raft, which before is not ready for it.
+func (r *raft) Start() error {
+	r.transport.mu.Lock()
+	defer r.transport.mu.Unlock()
+	r.transport.raft = r
+	return nil
+}
 
 // Close implements raftio.ITransport: what arrives from now on is turned away. The streams end, so that nothing is
 // handed to Raft any more when it returns.

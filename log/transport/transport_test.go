@@ -44,6 +44,9 @@ func listenAt(t *testing.T, address, name, cluster string) *end {
 	e.raft = tr.Create(config.NodeHostConfig{},
 		func(b pb.MessageBatch) { e.messages <- b },
 		func(c pb.Chunk) bool { e.chunks <- c; return !e.refuse })
+	if err := e.raft.Start(); err != nil {
+		t.Fatal(err)
+	}
 	return e
 }
 
@@ -216,6 +219,9 @@ func TestCloseWaits(t *testing.T) {
 			ended <- true
 		}
 	}, func(pb.Chunk) bool { return true })
+	if err := b.raft.Start(); err != nil {
+		t.Fatal(err)
+	}
 	conn, err := a.raft.GetConnection(deadline(t), b.Address())
 	if err != nil {
 		t.Fatal(err)
@@ -232,4 +238,28 @@ func TestCloseWaits(t *testing.T) {
 	if !receive(t, ended) {
 		t.Error("Close returned while a message was handed over")
 	}
+}
+
+// TestNotBeforeStart: Dragonboat makes the rest of itself between Create and Start.
+func TestNotBeforeStart(t *testing.T) {
+	tr, err := transport.Listen(transport.Config{Address: "127.0.0.1:0", Name: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	tr.Join("x")
+	one := tr.Create(config.NodeHostConfig{}, func(pb.MessageBatch) {}, func(pb.Chunk) bool { return true })
+	a := listen(t, "a", "x")
+	if conn, err := a.raft.GetConnection(deadline(t), tr.Address()); err == nil {
+		conn.Close()
+		t.Error("a stream is taken before Start")
+	}
+	if err := one.Start(); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := a.raft.GetConnection(deadline(t), tr.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
 }
