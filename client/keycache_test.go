@@ -309,7 +309,7 @@ func TestKeyCacheAsksForTheEndOfACommit(t *testing.T) {
 func TestKeyCacheTellsSlowReaders(t *testing.T) {
 	b := gatewaytest.New("test")
 	c := newClient(t, client.Options{}, doorOf(t, b).ServeHTTP)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	k := must(c.CacheKeys(ctx, ""))(t)
 	defer k.Close()
