@@ -27,7 +27,7 @@ func doorOf(t *testing.T, b *gatewaytest.Backend) http.Handler {
 	t.Helper()
 	streams, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
-	return api.New(api.Config{Backend: b, Logger: slog.New(slog.DiscardHandler), Streams: streams, Bookmark: 20 * time.Millisecond})
+	return api.New(api.Config{Backend: b, Logger: slog.New(slog.DiscardHandler), Streams: streams, Bookmark: 20 * time.Millisecond, RequestTimeout: time.Minute})
 }
 
 // shaky is a door whose connections die at a random byte.
