@@ -98,7 +98,8 @@ func TestWatchReadersThatTakeNothing(t *testing.T) {
 	b := gatewaytest.New("test")
 	hub := live.New(b)
 	url := serve(t, b, func(c *api.Config, _ *http.Server) {
-		c.Live, c.StreamPatience, c.Bookmark = hub, 2*time.Second, time.Hour
+		// They fall out before they are cut off, also where the writes take their time.
+		c.Live, c.StreamPatience, c.Bookmark = hub, 10*time.Second, time.Hour
 	})
 	const mutes, writes = 20, 150
 	for range mutes {
