@@ -30,7 +30,7 @@ var announced = client.Instance{Service: "web", ID: "1", Address: "10.0.0.1", TT
 func announce(ctx context.Context, t *testing.T, i client.Instance, o client.AnnounceOptions) announcing {
 	t.Helper()
 	a := announcing{b: gatewaytest.New("test"), changes: make(chan client.AnnouncementStatus, 1000)}
-	a.c = newClient(t, client.Options{}, doorOf(t, a.b).ServeHTTP)
+	a.c = newClient(t, client.Options{RetryFor: 200 * time.Millisecond}, doorOf(t, a.b).ServeHTTP)
 	o.OnChange = func(s client.AnnouncementStatus) { a.changes <- s }
 	a.Announcement = must(a.c.Announce(ctx, i, o))(t)
 	return a
@@ -169,7 +169,9 @@ func TestAnnounceGivesWay(t *testing.T) {
 
 // Withdrawn, it is gone from discovery, and its session is there; unless somebody else has taken its place.
 func TestWithdraw(t *testing.T) {
-	a := announce(t.Context(), t, announced, client.AnnounceOptions{})
+	i := announced
+	i.TTL = time.Minute // it is not to be lost
+	a := announce(t.Context(), t, i, client.AnnounceOptions{})
 	s := a.await(t, registered)
 	if err := a.Withdraw(t.Context()); err != nil {
 		t.Error(err)
@@ -191,6 +193,7 @@ func TestWithdraw(t *testing.T) {
 func TestAnnounceReports(t *testing.T) {
 	t.Parallel()
 	i := announced
+	i.TTL = time.Minute // its session is not to be lost
 	i.Checks = []client.Check{{ID: "alive", TTL: time.Second}}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

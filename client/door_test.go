@@ -29,7 +29,7 @@ func newDoorTo(t testing.TB, b *gatewaytest.Backend) *api.Door {
 	t.Helper()
 	streams, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
-	return api.New(api.Config{Backend: b, Logger: slog.New(slog.DiscardHandler), Streams: streams, Bookmark: 20 * time.Millisecond})
+	return api.New(api.Config{Backend: b, Logger: slog.New(slog.DiscardHandler), Streams: streams, Bookmark: 20 * time.Millisecond, RequestTimeout: time.Minute})
 }
 
 // newNATS is the real NATS door to a backend, at an address.

@@ -27,7 +27,7 @@ func doorOf(t *testing.T, b *gatewaytest.Backend) http.Handler {
 	t.Helper()
 	streams, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
-	return api.New(api.Config{Backend: b, Logger: slog.New(slog.DiscardHandler), Streams: streams, Bookmark: 20 * time.Millisecond})
+	return api.New(api.Config{Backend: b, Logger: slog.New(slog.DiscardHandler), Streams: streams, Bookmark: 20 * time.Millisecond, RequestTimeout: time.Minute})
 }
 
 // shaky is a door whose connections die at a random byte.
@@ -309,7 +309,7 @@ func TestKeyCacheAsksForTheEndOfACommit(t *testing.T) {
 func TestKeyCacheTellsSlowReaders(t *testing.T) {
 	b := gatewaytest.New("test")
 	c := newClient(t, client.Options{}, doorOf(t, b).ServeHTTP)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	k := must(c.CacheKeys(ctx, ""))(t)
 	defer k.Close()

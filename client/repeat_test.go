@@ -180,7 +180,7 @@ func TestUncertain(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var requests atomic.Int32
-			c := newClient(t, client.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+			c := newClient(t, client.Options{RetryFor: 2 * time.Second}, func(w http.ResponseWriter, _ *http.Request) { // the first attempt is within it
 				if requests.Add(1) == 1 {
 					panic(http.ErrAbortHandler)
 				}

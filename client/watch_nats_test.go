@@ -29,7 +29,7 @@ func ledgerOf(first, last uint64) []fakeEvent {
 // collect watches until it has n events, or an error.
 func collect(t *testing.T, c *client.Client, o client.WatchOptions, n int) (revisions []uint64, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for e, err := range c.WatchWith(ctx, o) {
 		if err != nil {
@@ -272,9 +272,6 @@ func TestSlowReader(t *testing.T) {
 	f := newFakeNATS(t, func(c *fakeConn, a ask) {
 		if a.number("from") == 1 {
 			c.page(a, ledgerOf(1, 1), 9)
-			for r := uint64(2); r <= last; r++ {
-				c.event(plain(r))
-			}
 			return
 		}
 		c.page(a, ledgerOf(1, last), 7)
@@ -283,19 +280,26 @@ func TestSlowReader(t *testing.T) {
 	c := newClient(t, client.Options{Servers: []string{f.url()}})
 	c.SetRoom(10, 1<<20)
 	var told []client.Slow
-	block := make(chan struct{})
-	var want uint64 = 1
-	for e, err := range c.WatchWith(t.Context(), client.WatchOptions{From: 1, Slow: func(s client.Slow) { told = append(told, s) }}) {
-		if err != nil || e.Revision != want {
+	slow, stop := iter.Pull2(c.WatchWith(t.Context(), client.WatchOptions{From: 1, Slow: func(s client.Slow) { told = append(told, s) }}))
+	defer stop()
+	quick, stop := iter.Pull2(c.Watch(t.Context(), "", 1)) // shares what arrives, and so tells what has arrived
+	defer stop()
+	read := func(next func() (client.Event, error, bool), want uint64) {
+		t.Helper()
+		if e, err, ok := next(); err != nil || !ok || e.Revision != want {
 			t.Fatalf("got %d, %v; want %d", e.Revision, err, want)
 		}
-		if want == 1 {
-			time.AfterFunc(100*time.Millisecond, func() { close(block) })
-			<-block
+	}
+	read(slow, 1)
+	read(quick, 1)
+	for r := uint64(2); r <= last; r++ {
+		for _, c := range f.all() {
+			c.event(plain(r))
 		}
-		if want++; want > last {
-			break
-		}
+		read(quick, r)
+	}
+	for r := uint64(2); r <= last; r++ {
+		read(slow, r)
 	}
 	if len(told) == 0 || told[0].Times != 1 || told[0].Position >= last {
 		t.Errorf("told of %+v", told)
@@ -381,10 +385,10 @@ func TestBookmarks(t *testing.T) {
 			if !e.IsBookmark() || e.EndsCommit() || e.Revision < seen {
 				t.Fatalf("got %+v behind %d", e, seen)
 			}
-			if seen = e.Revision; seen == 2 {
+			if e.Revision == 2 && seen < 2 { // once: there may be several bookmarks at 2, and none at 3 if more were put
 				must(c.Put(t.Context(), "loud", nil))(t)
 			}
-			if seen == 3 {
+			if seen = e.Revision; seen == 3 {
 				break
 			}
 		}
@@ -521,9 +525,9 @@ func TestAnyInterleaving(t *testing.T) {
 					}
 				}
 			})
+			defer driver.Wait()
+			defer close(stop)
 			s.watch(c, 300)
-			close(stop)
-			driver.Wait()
 		})
 	}
 }
@@ -531,7 +535,7 @@ func TestAnyInterleaving(t *testing.T) {
 // watch holds what a watch yields against the ledger.
 func (s *simulation) watch(c *client.Client, events int) {
 	last, n, pauses := uint64(0), 0, rand.New(rand.NewPCG(1, 2))
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
 	defer cancel()
 	for e, err := range c.WatchWith(ctx, client.WatchOptions{Subject: "kv.k", From: 1, Bookmarks: true}) {
 		if err != nil {

@@ -159,11 +159,11 @@ func TestForwardNext(t *testing.T) {
 	failing := upstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) {
 		_ = w.WriteMsg(new(miekg.Msg).SetRcode(q, miekg.RcodeServerFailure))
 	})
-	s, _ := listen(t, dns.Config{ForwardTimeout: 50 * time.Millisecond, Forward: []string{silent.LocalAddr().String(), failing, upstream(t, answerA(1))}})
+	s, _ := listen(t, dns.Config{ForwardTimeout: time.Second, Forward: []string{silent.LocalAddr().String(), failing, upstream(t, answerA(1))}})
 	if r := exchange(t, "udp", s.Addr(), question("example.com.", miekg.TypeA)); len(r.Answer) != 1 {
 		t.Errorf("reply: %v", r)
 	}
-	s, _ = listen(t, dns.Config{ForwardTimeout: 50 * time.Millisecond, Forward: []string{failing, silent.LocalAddr().String()}})
+	s, _ = listen(t, dns.Config{ForwardTimeout: time.Second, Forward: []string{failing, silent.LocalAddr().String()}})
 	if r := exchange(t, "udp", s.Addr(), question("example.com.", miekg.TypeA)); r.Rcode != miekg.RcodeServerFailure {
 		t.Errorf("reply: %v", r)
 	}
@@ -258,7 +258,7 @@ func TestForwardCircle(t *testing.T) {
 		r.Id = q.Id
 		_ = w.WriteMsg(r)
 	})
-	s, _ := listen(t, dns.Config{Forward: []string{server}, ForwardTimeout: 100 * time.Millisecond})
+	s, _ := listen(t, dns.Config{Forward: []string{server}, ForwardTimeout: 2 * time.Second})
 	own := s.Addr()
 	address.Store(&own)
 	if r := exchange(t, "udp", own, question("example.com.", miekg.TypeA)); r.Rcode != miekg.RcodeServerFailure {

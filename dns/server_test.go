@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must come.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // listen starts a server over a fixture's view; it is closed when the test ends.
 func listen(t *testing.T, c dns.Config) (*dns.Server, *fixture) {

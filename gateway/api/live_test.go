@@ -98,7 +98,8 @@ func TestWatchReadersThatTakeNothing(t *testing.T) {
 	b := gatewaytest.New("test")
 	hub := live.New(b)
 	url := serve(t, b, func(c *api.Config, _ *http.Server) {
-		c.Live, c.StreamPatience, c.Bookmark = hub, 2*time.Second, time.Hour
+		// They fall out before they are cut off, also where the writes take their time.
+		c.Live, c.StreamPatience, c.Bookmark = hub, 10*time.Second, time.Hour
 	})
 	const mutes, writes = 20, 150
 	for range mutes {
@@ -131,7 +132,7 @@ func TestWatchReadersThatTakeNothing(t *testing.T) {
 func TestWatchReaderThatTakesLittle(t *testing.T) {
 	b := gatewaytest.New("test")
 	hub := live.New(b)
-	url := serve(t, b, func(c *api.Config, _ *http.Server) { c.Live, c.StreamPatience = hub, time.Second })
+	url := serve(t, b, func(c *api.Config, _ *http.Server) { c.Live, c.StreamPatience = hub, 3*time.Second })
 	value := []byte(strings.Repeat("x", 64<<10))
 	for range 200 {
 		b.MustSubmit(event.Default, commands.PutKey{Key: "a", Value: value})
@@ -141,7 +142,7 @@ func TestWatchReaderThatTakesLittle(t *testing.T) {
 	if err := c.(*net.TCPConn).SetReadBuffer(256 << 10); err != nil {
 		t.Fatal(err)
 	}
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond) // all of it takes longer than the patience
 	defer tick.Stop()
 	buf := make([]byte, 32<<10)
 	for total, start := 0, time.Now(); total < 200*64<<10; <-tick.C {

@@ -28,7 +28,7 @@ func TestCalls(t *testing.T) {
 	datadriven.Walk(t, "../../testdata/nats", func(t *testing.T, path string) {
 		s := &script{backend: gatewaytest.New("test")}
 		door := api.New(api.Config{
-			Backend: s.backend, Logger: slog.New(slog.DiscardHandler), RequestTimeout: 100 * time.Millisecond, Version: "test",
+			Backend: s.backend, Logger: slog.New(slog.DiscardHandler), RequestTimeout: time.Second, Version: "test",
 			Now: func() time.Time { return gatewaytest.Start },
 		})
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
@@ -161,7 +161,7 @@ func TestCallPanics(t *testing.T) {
 // waits too long is told so.
 func TestCallsWaitForRoom(t *testing.T) {
 	b := gatewaytest.New("test")
-	door := api.New(api.Config{Backend: b, Logger: slog.New(slog.DiscardHandler), RequestTimeout: 50 * time.Millisecond})
+	door := api.New(api.Config{Backend: b, Logger: slog.New(slog.DiscardHandler), RequestTimeout: 500 * time.Millisecond})
 	full := false
 	var asked []string
 	do := func(operation, body string) gateway.Reply {

@@ -112,7 +112,7 @@ func newScript(t *testing.T) *script {
 	t.Helper()
 	s := &script{backend: gatewaytest.New("test")}
 	server := httptest.NewServer(api.New(api.Config{
-		Backend: s.backend, Logger: slog.New(slog.DiscardHandler), RequestTimeout: 100 * time.Millisecond, Version: "test",
+		Backend: s.backend, Logger: slog.New(slog.DiscardHandler), RequestTimeout: time.Second, Version: "test",
 		Now: func() time.Time { return gatewaytest.Start },
 	}))
 	t.Cleanup(server.Close)

@@ -18,8 +18,9 @@ import (
 // testTime is about now, so that events are inside the window.
 var testTime = event.Time(time.Now().UnixNano())
 
-// patience is how long a test waits for what must come; longer than a feeder waits for a lost confirmation.
-const patience = 3 * confirmWait
+// patience is how long a test waits for what must come; longer than a feeder waits for a lost confirmation. Nothing depends on its
+// length.
+const patience = 12 * confirmWait
 
 // startServer runs a server on ledgers. It may be closed by the test.
 func startServer(t testing.TB, l *ledgers, change ...func(*Config)) *Server {
@@ -52,7 +53,7 @@ func guest(t testing.TB, s *Server, options ...nats.Option) *nats.Conn {
 
 func stream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 	t.Helper()
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package notify
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rollcall/rollcall/log/event"
 )
@@ -25,7 +24,7 @@ func TestSubjectThatNobodyCouldSend(t *testing.T) {
 	l.add(event.Default, event.NodeMaintenance{Node: strings.Repeat("n", 20<<10), Reason: "x"})
 	l.put(event.Default, "b", 1)
 	for _, want := range []string{"rollcall.default.node.%", "rollcall.default.kv.b"} {
-		m, err := sub.NextMsg(10 * time.Second)
+		m, err := sub.NextMsg(patience)
 		if err != nil {
 			t.Fatalf("waiting for %s: %v", want, err)
 		}

@@ -66,7 +66,7 @@ func TestConsumerFromTheFuture(t *testing.T) {
 // Events leave the window by their age while the server runs, and the numbers go on.
 func TestWindowByAgeWhileRunning(t *testing.T) {
 	l := newLedgers(t)
-	s := startServer(t, l, func(c *Config) { c.WindowAge = WindowAgeMin })
+	s := startServer(t, l, func(c *Config) { c.WindowAge = 5 * WindowAgeMin }) // what comes behind them is to be read within it
 	l.put(event.Default, "a", 20)
 	reaches(t, s, event.Default, 21)
 	str, err := stream(t, guest(t, s)).Stream(t.Context(), Stream(event.Default))

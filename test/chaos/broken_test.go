@@ -68,11 +68,11 @@ func TestCheckersNotice(t *testing.T) {
 				}
 			}
 			// Enough has happened after a while, or the server has died as it was told.
-			_ = eventually("much written", 6*time.Second, func() bool {
+			_ = eventually("much written", 30*time.Second, func() bool {
 				return l.record.acknowledged() >= 250 || cluster.servers[0].ended()
 			})
 			if c.enough != nil {
-				if err := eventually("what is to be noticed", time.Minute, func() bool { return c.enough(l) }); err != nil {
+				if err := eventually("what is to be noticed", 3*time.Minute, func() bool { return c.enough(l) }); err != nil {
 					t.Error(err)
 				}
 			}
@@ -134,7 +134,7 @@ func stays(name string) []string {
 // TestForgetfulClient repeats writes under another idempotency key each time: then they have two effects, and two answers.
 func TestForgetfulClient(t *testing.T) {
 	l := begin(newCluster(t, 1), 4, 4, func(c *client) { c.forgets = true })
-	if err := eventually("much written", 20*time.Second, func() bool { return l.record.acknowledged() >= 200 }); err != nil {
+	if err := eventually("much written", 2*time.Minute, func() bool { return l.record.acknowledged() >= 200 }); err != nil {
 		t.Error(err)
 	}
 	v := l.end(t)

@@ -77,7 +77,7 @@ func beginCut(c *cluster, add func(ctx context.Context, all *followers)) *load {
 	ctx, stop := context.WithCancel(context.Background())
 	following, still := context.WithCancel(context.Background())
 	c.relayed(bearWith)
-	l := &load{cluster: c, record: newRecord(), followers: &followers{stop: still, patience: time.Minute}, stop: stop}
+	l := &load{cluster: c, record: newRecord(), followers: &followers{stop: still, patience: 3 * time.Minute}, stop: stop}
 	add(following, l.followers)
 	for i := range 2 {
 		l.wg.Go(func() { newClient(c, l.record, i, 1).run(ctx) })
@@ -88,7 +88,7 @@ func beginCut(c *cluster, add func(ctx context.Context, all *followers)) *load {
 // await fails a test where something does not come to be.
 func (l *load) await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	if err := eventually(what, time.Minute, holds); err != nil {
+	if err := eventually(what, 3*time.Minute, holds); err != nil {
 		for _, f := range l.followers.streams {
 			t.Logf("%s is at %d", f.got.Name, f.next()-1)
 		}

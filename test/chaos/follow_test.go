@@ -79,7 +79,7 @@ const (
 // take any server; and it watches what servers show when they do not ask the others.
 func follow(c *cluster, r *record) *followers {
 	ctx, stop := context.WithCancel(context.Background())
-	all := &followers{stop: stop, patience: 20 * time.Second}
+	all := &followers{stop: stop, patience: 2 * time.Minute}
 	add := func(name string, pick func() *server, filter string, h habits, do func(*follower, context.Context) error) {
 		all.add(ctx, &follower{pick: pick, habits: h, got: check.Subscription{Name: name, Filter: filter, From: 1}}, do)
 	}

@@ -89,7 +89,7 @@ func named(whose string, err error) error {
 // How long the search for an order may take, for each part of the keys.
 const (
 	searchLost     = 5 * time.Second
-	searchResolved = 60 * time.Second
+	searchResolved = 5 * time.Minute
 )
 
 // linearizable searches twice: with nothing known of requests that were lost, and, where that takes too long, with what

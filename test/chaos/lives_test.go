@@ -34,7 +34,7 @@ type lives struct {
 
 func newLives(c *cluster, chance int64) *lives {
 	ctx, stop := context.WithCancel(context.Background())
-	l := &lives{client: newClient(c, newRecord(), 0, chance), followers: &followers{stop: stop, patience: time.Minute}, patience: 15 * time.Second}
+	l := &lives{client: newClient(c, newRecord(), 0, chance), followers: &followers{stop: stop, patience: time.Minute}, patience: time.Minute}
 	l.calm.Store(true)
 	add := func(name string, pick func() *server, filter string, do func(*follower, context.Context) error) {
 		l.followers.add(ctx, &follower{name: mortal, pick: pick, got: check.Subscription{Name: name, Filter: filter, From: 1}}, do)

@@ -75,7 +75,7 @@ func newServer(t *testing.T, name, folder string) *server {
 		*door = address.Free(t)
 	}
 	s.doors = doors{http: s.http, nats: s.nats}
-	s.control = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+	s.control = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", s.socket)
