@@ -63,7 +63,7 @@ func TestOnlyVoterKeepsWhatItCommits(t *testing.T) {
 	if err := founder.log.AddReplica(deadline(t), 1, 2, second.config.Address, m); err != nil {
 		t.Fatal(err)
 	}
-	retry(t, founder.log, "x")
+	submit(t, founder.log, 1, "one", "x")
 	if got := head(t, second.log); got != 1 {
 		t.Fatalf("the non-voter has %d events", got)
 	}

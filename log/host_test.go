@@ -61,7 +61,7 @@ func TestCloseWhileAsked(t *testing.T) {
 		t.Error(err)
 	}
 	ended.Wait()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > time.Minute { // and not as long as whoever asks would wait
 		t.Errorf("it took %s", took)
 	}
 }

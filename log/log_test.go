@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/rollcall/rollcall/log/event"
 	"github.com/rollcall/rollcall/log/machine"
 	"github.com/rollcall/rollcall/log/store"
+	"github.com/rollcall/rollcall/test/address"
 )
 
 // words is a domain of its own: a command is a number of letters, each of which becomes the event that sets the key
@@ -41,16 +41,6 @@ func (words) Fold(rows store.Writer, e event.Event) {
 	rows.Set(store.TableKV, []byte(set.Key), set.Value)
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 func open(t *testing.T, c log.Config) *log.Log {
 	t.Helper()
 	l, err := log.Open(c, words{})
@@ -64,19 +54,20 @@ func open(t *testing.T, c log.Config) *log.Log {
 	return l
 }
 
+// deadline is for what would hang otherwise: a busy machine may take long.
 func deadline(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
 
 func config(t *testing.T) log.Config {
 	t.Helper()
-	address := freeAddress(t)
+	at := address.Free(t)
 	return log.Config{
-		Dir: filepath.Join(t.TempDir(), "data"), Address: address, Replica: 1, Groups: 2, Tick: 10 * time.Millisecond,
-		Founders: map[uint64]string{1: address},
+		Dir: filepath.Join(t.TempDir(), "data"), Address: at, Replica: 1, Groups: 2, Tick: 10 * time.Millisecond,
+		Founders: map[uint64]string{1: at},
 	}
 }
 

@@ -19,7 +19,7 @@ func startServer(tb testing.TB) *server.Server {
 	tb.Helper()
 	s, err := server.Start(context.Background(), server.Config{
 		Data: tb.TempDir(), HTTP: "127.0.0.1:0", Raft: "127.0.0.1:0", NATS: "127.0.0.1:0", DNS: "127.0.0.1:0",
-		Tick: server.Duration(10 * time.Millisecond),
+		Tick: server.Duration(10 * time.Millisecond), RequestTimeout: server.Duration(time.Minute), // a busy machine may take long
 	})
 	if err != nil {
 		tb.Fatal(err)

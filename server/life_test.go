@@ -88,7 +88,7 @@ func TestNamespaceComesAndGoes(t *testing.T) {
 		s.do("red", commands.PutKey{Key: fmt.Sprint("k", i), Value: []byte("v")})
 	}
 	s.do("blue", commands.RegisterInstance{Instance: event.Instance{Service: "web", ID: "w1", Address: "10.0.0.1"}})
-	session := s.do("blue", commands.CreateSession{TTL: 30e9})
+	session := s.do("blue", commands.CreateSession{TTL: 3600e9})
 	s.do("blue", commands.PutKey{Key: "held", Session: session.Results[0].Key})
 	before, err := s.Head("blue")
 	if err != nil {
@@ -205,7 +205,7 @@ func TestNamespaceComesAndGoes(t *testing.T) {
 // TestNamespaceFromAnother copies a namespace that is larger than one commit takes.
 func TestNamespaceFromAnother(t *testing.T) {
 	s := startTracks(t, t.TempDir())
-	session := s.do(event.Default, commands.CreateSession{TTL: 30e9})
+	session := s.do(event.Default, commands.CreateSession{TTL: 3600e9})
 	var want []string
 	for i := range 5 {
 		var txn commands.Txn
@@ -217,7 +217,7 @@ func TestNamespaceFromAnother(t *testing.T) {
 		s.do(event.Default, txn)
 	}
 	for _, put := range []commands.PutKey{
-		{Key: "held", Session: session.Results[0].Key}, {Key: "k/leased", TTL: 30e9}, {Key: "k/1/", TTL: 30e9}, {Key: "z/", TTL: 30e9}, {Key: "z/below"},
+		{Key: "held", Session: session.Results[0].Key}, {Key: "k/leased", TTL: 3600e9}, {Key: "k/1/", TTL: 3600e9}, {Key: "z/", TTL: 3600e9}, {Key: "z/below"},
 	} {
 		s.do(event.Default, put)
 	}
@@ -437,34 +437,75 @@ func TestNamespaceIsCarriedOn(t *testing.T) {
 
 // TestNamespaceExpires has a namespace end because nobody renews it, and others not.
 func TestNamespaceExpires(t *testing.T) {
-	s := startTracks(t, t.TempDir())
-	ttl, long, none := event.Time(1e9), event.Time(3600e9), event.Time(0)
-	began := time.Now()
-	s.do(event.System, commands.ConfigureNamespace{Namespace: "blue", TTL: &ttl})
-	s.do(event.System, commands.ConfigureNamespace{Namespace: "long", TTL: &ttl})
-	s.do(event.System, commands.ConfigureNamespace{Namespace: "long", TTL: &long})
-	s.do(event.System, commands.ConfigureNamespace{Namespace: "none", TTL: &ttl})
-	s.do(event.System, commands.ConfigureNamespace{Namespace: "none", TTL: &none})
-	for i := range 10 {
-		s.do("blue", commands.PutKey{Key: fmt.Sprint(i)})
+	// Where the machine stands still for a whole TTL, a namespace ends rightly, which shows nothing.
+	for ttl := time.Second; !expires(t, ttl); ttl *= 2 {
+		if ttl > time.Minute {
+			t.Fatalf("nothing could be renewed within %s", ttl)
+		}
 	}
-	renewed := began
+}
+
+// expires tells whether the machine was fast enough for a TTL.
+func expires(t *testing.T, lives time.Duration) bool {
+	t.Helper()
+	s := startTracks(t, t.TempDir())
+	ttl, long, none := event.Time(lives), event.Time(3600e9), event.Time(0)
+	// within does what must succeed before the TTL has passed since a moment, and tells whether it was done by then.
+	within := func(since time.Time, namespace string, c commands.Command) bool {
+		t.Helper()
+		_, err := s.try(namespace, c)
+		took := time.Since(since)
+		if err != nil && took < lives {
+			t.Fatalf("%+v in %s, after %s: %v", c, namespace, took, err)
+		}
+		return took < lives
+	}
+	for name, next := range map[string]*event.Time{"long": &long, "none": &none} {
+		began := time.Now()
+		for _, ttl := range []*event.Time{&ttl, next} {
+			if !within(began, event.System, commands.ConfigureNamespace{Namespace: name, TTL: ttl}) {
+				return false
+			}
+		}
+	}
+	began := time.Now()
+	renewed := began // when the last request was made that was acknowledged: the whole TTL counts from later on
+	if !within(renewed, event.System, commands.ConfigureNamespace{Namespace: "blue", TTL: &ttl}) {
+		return false
+	}
+	for i := range 10 {
+		if !within(renewed, "blue", commands.PutKey{Key: fmt.Sprint(i)}) {
+			return false
+		}
+	}
 	_, head, err := s.keys(event.System, gateway.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for time.Since(began) < 2*time.Duration(ttl) {
+	for time.Since(began) < 2*lives {
 		call := time.Now()
-		s.do(event.System, commands.ConfigureNamespace{Namespace: "blue", TTL: &ttl})
+		if !within(renewed, event.System, commands.ConfigureNamespace{Namespace: "blue", TTL: &ttl}) {
+			return false
+		}
 		renewed = call
 		<-time.After(100 * time.Millisecond) // between renewals, as a client does
 	}
-	if _, now, _ := s.keys(event.System, gateway.ReadOptions{}); now != head {
+	_, now, err := s.keys(event.System, gateway.ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if time.Since(renewed) >= lives {
+		return false
+	}
+	if now != head {
 		t.Errorf("renewals moved _system's ledger from %d to %d", head, now)
 	}
 	lease := gateway.Lease{Namespace: true}
 	for namespace, want := range map[string]bool{"blue": true, "long": true, "none": false} {
 		left, err := s.Left(t.Context(), namespace, []gateway.Lease{lease})
+		if time.Since(renewed) >= lives {
+			return false
+		}
 		if _, ok := left[lease]; ok != want || err != nil {
 			t.Errorf("%s: %v is left, %v", namespace, left, err)
 		}
@@ -476,7 +517,7 @@ func TestNamespaceExpires(t *testing.T) {
 		}
 		return err != nil
 	})
-	if early := time.Duration(ttl) - time.Since(renewed); early > 0 {
+	if early := lives - time.Since(renewed); early > 0 {
 		t.Errorf("it ended %s early", early)
 	}
 	eventually(t, "_system tells that nobody renewed it", func() bool {
@@ -492,4 +533,5 @@ func TestNamespaceExpires(t *testing.T) {
 	if _, err := s.Renew(t.Context(), "none", lease); !errors.Is(err, gateway.ErrNoLease) {
 		t.Errorf("renewed what has no TTL: %v", err)
 	}
+	return true
 }

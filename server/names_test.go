@@ -20,7 +20,7 @@ func askDNS(t *testing.T, s *Server, name string, kind uint16) string {
 	t.Helper()
 	q := new(miekg.Msg)
 	q.SetQuestion(miekg.Fqdn(name), kind)
-	r, _, err := (&miekg.Client{Timeout: 5 * time.Second}).Exchange(q, s.Endpoints().DNS)
+	r, _, err := (&miekg.Client{Timeout: time.Minute}).Exchange(q, s.Endpoints().DNS)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func TestRequestsOverNATS(t *testing.T) {
 	defer nc.Close()
 	ask := func(subject, body string) *nats.Msg {
 		t.Helper()
-		m, err := nc.Request(subject, []byte(body), 20*time.Second)
+		m, err := nc.Request(subject, []byte(body), time.Minute)
 		if err != nil {
 			t.Fatalf("%s: %v", subject, err)
 		}

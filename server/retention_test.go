@@ -20,6 +20,7 @@ func startRetaining(t *testing.T, data string) *server.Server {
 	s, err := server.Start(context.Background(), server.WithGrace(server.Config{
 		Data: data, HTTP: "127.0.0.1:0", Raft: "127.0.0.1:0", NATS: "127.0.0.1:0", DNS: "127.0.0.1:0",
 		Tick: server.Duration(10 * time.Millisecond), RetentionEvery: server.Duration(100 * time.Millisecond),
+		RequestTimeout: server.Duration(time.Minute), // a busy machine may take long
 	}, time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +35,7 @@ func settings(namespace string, keys, revisions uint64) commands.ConfigureNamesp
 // eventually waits until something holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	patience := time.After(20 * time.Second)
+	patience := time.After(time.Minute)
 	for !holds() {
 		select {
 		case <-time.After(20 * time.Millisecond):

@@ -82,7 +82,7 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// await waits until a file matches a pattern: "await out 'put .*greeting'".
+// await waits, as long as a busy machine may take, until a file matches a pattern: "await out 'put .*greeting'".
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: await file pattern")
@@ -90,7 +90,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	pattern, err := regexp.Compile("(?m)" + args[1])
 	ts.Check(err)
 	var text []byte
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
 		text, err = os.ReadFile(ts.MkAbs(args[0]))
 		if err == nil && pattern.Match(text) {
 			return

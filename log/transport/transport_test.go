@@ -16,6 +16,7 @@ import (
 	pb "github.com/lni/dragonboat/v4/raftpb"
 
 	"github.com/rollcall/rollcall/log/transport"
+	"github.com/rollcall/rollcall/test/address"
 )
 
 // end is one server: its transport, and what Raft got from it.
@@ -32,9 +33,9 @@ func listen(t *testing.T, name, cluster string) *end {
 	return listenAt(t, "127.0.0.1:0", name, cluster)
 }
 
-func listenAt(t *testing.T, address, name, cluster string) *end {
+func listenAt(t *testing.T, at, name, cluster string) *end {
 	t.Helper()
-	tr, err := transport.Listen(transport.Config{Address: address, Name: name})
+	tr, err := transport.Listen(transport.Config{Address: at, Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func listenAt(t *testing.T, address, name, cluster string) *end {
 
 func deadline(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -105,7 +106,7 @@ func TestStreams(t *testing.T) {
 // TestRestartedServer sends into a connection whose other end was restarted while nothing was said: it is made anew
 // before anything is lost, and no error makes Raft leave the server alone for a while.
 func TestRestartedServer(t *testing.T) {
-	a, b := listen(t, "a", "x"), listen(t, "b", "x")
+	a, b := listen(t, "a", "x"), listenAt(t, address.Free(t), "b", "x")
 	conn, err := a.raft.GetConnection(deadline(t), b.Address())
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +189,7 @@ func TestDamagedStream(t *testing.T) {
 		if _, err := io.WriteString(conn, request+string(frame)); err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		answer, err := io.ReadAll(conn)

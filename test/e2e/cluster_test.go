@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -58,9 +59,9 @@ func (c *cluster) flags(name string) []string {
 // awaitThat awaits a condition.
 func awaitThat(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !holds(); <-time.After(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("after 30 s: not %s", what)
+			t.Fatalf("after %s: not %s", patience, what)
 		}
 	}
 }
@@ -116,25 +117,64 @@ func (p *process) leads(namespace string) (leader string, voters int) {
 	return "", 0
 }
 
+// leader awaits that a server knows which one leads the group of a namespace, and gives that one.
+func (p *process) leader(namespace string) (leader string) {
+	p.t.Helper()
+	awaitThat(p.t, "known who leads "+namespace, func() bool {
+		leader, _ = p.leads(namespace)
+		return leader != ""
+	})
+	return leader
+}
+
+// elsewhere tells whether an answer says that there was no leader in time, as on a machine that does other things too.
+func elsewhere(r response) bool {
+	return r.status == http.StatusServiceUnavailable || r.status == http.StatusGatewayTimeout
+}
+
+// read reads until somebody can be asked.
+func (p *process) read(path string) (r response) {
+	p.t.Helper()
+	awaitThat(p.t, "read: "+path, func() bool {
+		r = p.do("GET", path, "")
+		return !elsewhere(r)
+	})
+	return r
+}
+
+var written atomic.Int64
+
+// write makes a request until somebody can be asked. It has an idempotency key, so that what was done by an attempt whose
+// outcome is not known is done once, and answered as it was then.
+func (p *process) write(method, path, body string) (r response) {
+	p.t.Helper()
+	key := fmt.Sprint("Idempotency-Key: write-", written.Add(1))
+	awaitThat(p.t, "written: "+path, func() bool {
+		r = p.do(method, path, body, key)
+		return !elsewhere(r)
+	})
+	return r
+}
+
 // TestAnyServerTakesAnyRequest writes on each server and reads on each, linearizably and at the write's revision.
 func TestAnyServerTakesAnyRequest(t *testing.T) {
 	c := newCluster(t, "a", "b", "c")
 	for writer, w := range c.servers {
 		revision := w.put("from/"+writer, writer)
 		for reader, r := range c.servers {
-			if got := r.do("GET", "/v1/default/kv/from/"+writer, ""); got.status != http.StatusOK || got.body != writer {
+			if got := r.read("/v1/default/kv/from/" + writer); got.status != http.StatusOK || got.body != writer {
 				t.Errorf("written on %s, read on %s: %d %q", writer, reader, got.status, got.body)
 			}
 			path := fmt.Sprintf("/v1/default/kv/from/%s?consistency=stale&min-revision=%.0f", writer, revision)
-			if got := r.do("GET", path, ""); got.body != writer || got.header.Get("Rollcall-Staleness") == "" {
+			if got := r.read(path); got.body != writer || got.header.Get("Rollcall-Staleness") == "" {
 				t.Errorf("written on %s, stale on %s at revision %.0f: %d %q, staleness %q", writer, reader, revision, got.status, got.body, got.header.Get("Rollcall-Staleness"))
 			}
 		}
 	}
-	c.servers["b"].do("PUT", "/v1/_system/namespaces/blue", "").want(t, http.StatusCreated)
-	c.servers["c"].do("PUT", "/v1/blue/kv/x", "1").want(t, http.StatusCreated)
-	c.servers["a"].do("PUT", "/v1/_system/namespaces/green", "").want(t, http.StatusCreated)
-	if got := c.servers["b"].do("GET", "/v1/green/kv?prefix=", ""); got.status != http.StatusOK {
+	c.servers["b"].write("PUT", "/v1/_system/namespaces/blue", "").want(t, http.StatusCreated)
+	c.servers["c"].write("PUT", "/v1/blue/kv/x", "1").want(t, http.StatusCreated)
+	c.servers["a"].write("PUT", "/v1/_system/namespaces/green", "").want(t, http.StatusCreated)
+	if got := c.servers["b"].read("/v1/green/kv?prefix="); got.status != http.StatusOK {
 		t.Errorf("a namespace made on a, read on b: %d %s", got.status, got.body)
 	}
 }
@@ -143,7 +183,7 @@ func TestAnyServerTakesAnyRequest(t *testing.T) {
 // lost, and the server that comes back has all of it.
 func TestLeaderKilledUnderWriters(t *testing.T) {
 	c := newCluster(t, "a", "b", "c")
-	leader, _ := c.servers["a"].leads("default")
+	leader := c.servers["a"].leader("default")
 	var acknowledged sync.Map
 	var count atomic.Int64
 	var wg sync.WaitGroup
@@ -189,11 +229,13 @@ func TestLeaderKilledUnderWriters(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	for name, p := range c.servers {
-		got := p.do("GET", "/v1/default/kv?prefix=&keys=true&limit=10000", "")
-		entries := got.want(t, http.StatusOK)["entries"].([]any)
 		have := map[string]bool{}
-		for _, e := range entries {
-			have[e.(string)] = true
+		for after, more := "", true; more; {
+			page := p.read("/v1/default/kv?prefix=&keys=true&after="+url.QueryEscape(after)).want(t, http.StatusOK)
+			for _, e := range page["entries"].([]any) {
+				have[e.(string)] = true
+			}
+			after, more = page["next"].(string)
 		}
 		acknowledged.Range(func(key, _ any) bool {
 			if !have[key.(string)] {
@@ -220,8 +262,11 @@ func TestLeaderKilledUnderWriters(t *testing.T) {
 // does not, saying how old it is; the same after a restart.
 func TestWithoutQuorum(t *testing.T) {
 	c := newCluster(t, "a", "b", "c")
+	doors := []string{"--http", address.Free(t), "--dns", address.Free(t)} // at which a is found again
+	c.servers["a"].stop()
+	c.servers["a"] = start(t, c.data["a"], append(c.flags("a"), doors...)...)
 	a := c.servers["a"]
-	a.do("PUT", "/v1/default/services/web/instances/w1", `{"address":"10.0.0.7","port":80}`).want(t, http.StatusCreated)
+	a.write("PUT", "/v1/default/services/web/instances/w1", `{"address":"10.0.0.7","port":80}`).want(t, http.StatusCreated)
 	revision := a.put("k", "v")
 	c.servers["b"].kill()
 	c.servers["c"].kill()
@@ -235,7 +280,7 @@ func TestWithoutQuorum(t *testing.T) {
 		if get := a.do("GET", "/v1/default/kv/k", ""); get.status != http.StatusServiceUnavailable {
 			t.Errorf("a linearizable read without a quorum: %d %s", get.status, get.body)
 		}
-		if took := time.Since(began); took > 15*time.Second {
+		if took := time.Since(began); took > time.Minute { // of 3 s each, and what a busy machine adds
 			t.Errorf("two refusals took %s", took)
 		}
 		stale := a.do("GET", "/v1/default/kv/k?consistency=stale", "")
@@ -255,7 +300,7 @@ func TestWithoutQuorum(t *testing.T) {
 	awaitThat(t, "the leader gone", func() bool { return a.do("GET", "/readyz", "").status == http.StatusServiceUnavailable })
 	alone()
 	a.kill()
-	c.servers["a"] = launch(t, c.data["a"], append(c.flags("a"), "--http", a.HTTP, "--dns", a.DNS)...)
+	c.servers["a"] = launch(t, c.data["a"], append(c.flags("a"), doors...)...)
 	c.servers["a"].HTTP, c.servers["a"].DNS = a.HTTP, a.DNS
 	a = c.servers["a"]
 	awaitThat(t, "the doors open without a quorum", func() bool {
@@ -271,11 +316,17 @@ func TestWithoutQuorum(t *testing.T) {
 func lookUp(server, name string) (string, error) {
 	question := new(miekg.Msg)
 	question.SetQuestion(name, miekg.TypeA)
-	reply, err := miekg.Exchange(question, server)
+	reply, err := exchange(question, server)
 	if err != nil || len(reply.Answer) == 0 {
 		return "", err
 	}
 	return reply.Answer[0].(*miekg.A).A.String(), nil
+}
+
+// exchange asks a DNS server, which may take its time.
+func exchange(question *miekg.Msg, server string) (*miekg.Msg, error) {
+	reply, _, err := (&miekg.Client{Timeout: patience}).Exchange(question, server)
+	return reply, err
 }
 
 // TestMembersComeAndGo has a server join, one be wiped and come back, one be removed, and a removal that would cost the
@@ -289,7 +340,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	// d joins, without a vote until it is promoted.
 	c.data["d"], c.raft["d"] = filepath.Join(t.TempDir(), "d"), address.Free(t)
 	d := start(t, c.data["d"], "--name", "d", "--raft", c.raft["d"], "--join", "http://"+a.HTTP, "--non-voter", "--raft-tick", "20ms")
-	if got := d.do("GET", "/v1/default/kv/k7", ""); got.body != "v" {
+	if got := d.read("/v1/default/kv/k7"); got.body != "v" {
 		t.Errorf("read on the server that joined: %d %q", got.status, got.body)
 	}
 	awaitThat(t, "d is seen as a non-voter", func() bool { return a.roles()["d"] == "non-voter true" })
@@ -303,11 +354,11 @@ func TestMembersComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.start("c")
-	if got := c.servers["c"].do("GET", "/v1/default/kv/k7", ""); got.body != "v" {
+	if got := c.servers["c"].read("/v1/default/kv/k7"); got.body != "v" {
 		t.Errorf("read on the server that was wiped: %d %q", got.status, got.body)
 	}
 	awaitThat(t, "four voters again", func() bool { _, voters := a.leads("default"); return voters == 4 })
-	log := a.do("GET", "/v1/_system/events?subject=member.c", "").body
+	log := a.read("/v1/_system/events?subject=member.c").body
 	if strings.Count(log, "rollcall.member.add") != 2 || strings.Count(log, "rollcall.member.remove") != 1 || !strings.Contains(log, `"replica":5`) {
 		t.Errorf("the ledger of the server that was wiped:\n%s", log)
 	}
@@ -320,20 +371,24 @@ func TestMembersComeAndGo(t *testing.T) {
 		if err == nil || !strings.Contains(c.servers["b"].output.String(), "was removed from its cluster") {
 			t.Errorf("b ended with %v:\n%s", err, c.servers["b"].output)
 		}
-	case <-time.After(30 * time.Second):
-		t.Fatal("b goes on 30 s after it was removed")
+	case <-time.After(patience):
+		t.Fatal("b goes on after it was removed")
 	}
 	awaitThat(t, "three voters", func() bool { _, voters := a.leads("default"); return voters == 3 })
 	// Without d, a and c are left; c is dead: a alone would be no quorum.
 	c.servers["c"].kill()
 	awaitThat(t, "c is seen to be dead", func() bool { return a.roles()["c"] == "voter false" })
-	refused := a.do("DELETE", "/v1/_system/members/d", "")
+	var refused response
+	awaitThat(t, "a removal decided", func() bool {
+		refused = a.do("DELETE", "/v1/_system/members/d", "")
+		return !elsewhere(refused)
+	})
 	if refused.status != http.StatusConflict || !strings.Contains(refused.body, "quorum-at-risk") {
 		t.Errorf("a removal that costs the quorum: %d %s", refused.status, refused.body)
 	}
 	a.put("last", "v")
 	// An empty folder under a name and address of the cluster, alone: it must not found a second one.
-	if got := a.do("GET", "/v1/default/kv/last", ""); got.body != "v" {
+	if got := a.read("/v1/default/kv/last"); got.body != "v" {
 		t.Errorf("%d %q", got.status, got.body)
 	}
 }
@@ -369,8 +424,8 @@ func TestRollingRestart(t *testing.T) {
 						t.Errorf("put: %d %s", r.status, r.body)
 						return
 					}
-					if time.Since(began) > 20*time.Second {
-						t.Errorf("a put failed on every server for 20 s; last: %v %v", r.status, err)
+					if time.Since(began) > time.Minute {
+						t.Errorf("a put failed on every server for a minute; last: %v %v", r.status, err)
 						return
 					}
 				}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rollcall/rollcall/test/address"
 )
 
 // TestKillNine kills the server while writers write, three times over. Everything that was acknowledged is there
@@ -57,7 +59,7 @@ func writeUntilKilled(t *testing.T, p *process, round int, acknowledged *sync.Ma
 				if err != nil || r.status != http.StatusCreated {
 					select {
 					case <-killed:
-					case <-time.After(10 * time.Second):
+					case <-time.After(patience):
 						t.Errorf("a write failed before the server was killed: %v %v", r, err)
 					}
 					return
@@ -71,8 +73,8 @@ func writeUntilKilled(t *testing.T, p *process, round int, acknowledged *sync.Ma
 	}
 	select {
 	case <-reached:
-	case <-time.After(time.Minute):
-		t.Fatalf("only %d writes were acknowledged in a minute", count.Load())
+	case <-time.After(patience):
+		t.Fatalf("only %d writes were acknowledged in %s", count.Load(), patience)
 	}
 	p.kill()
 	close(killed)
@@ -104,7 +106,7 @@ func consume(t *testing.T, p *process, head uint64) {
 	}
 	defer messages.Stop()
 	for want := uint64(1); want <= head; want++ {
-		m, err := messages.Next(jetstream.NextMaxWait(30 * time.Second))
+		m, err := messages.Next(jetstream.NextMaxWait(patience))
 		if err != nil {
 			t.Fatalf("waiting for revision %d of %d: %v", want, head, err)
 		}
@@ -150,7 +152,7 @@ func TestRestart(t *testing.T) {
 			if err == nil {
 				t.Errorf("%s was taken", name)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Errorf("%s: the server runs", name)
 			p.kill()
 		}
@@ -164,8 +166,8 @@ func TestNothingGoesBack(t *testing.T) {
 	p := start(t, data)
 	p.put("first", "v")
 	p.stop() // now Pebble has the namespaces, and the doors could open at once
-	p = start(t, data)
-	fixed := []string{"--http", p.HTTP, "--nats", p.NATS, "--dns", p.DNS}
+	fixed := []string{"--http", address.Free(t), "--nats", address.Free(t), "--dns", address.Free(t)}
+	p = start(t, data, fixed...)
 	var mu sync.Mutex
 	seen := map[string]int{}
 	nc, err := nats.Connect("nats://"+p.NATS, nats.ReconnectWait(2*time.Millisecond), nats.MaxReconnects(-1))

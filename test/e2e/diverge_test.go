@@ -87,12 +87,12 @@ func TestOddServerStopsAnswering(t *testing.T) {
 	}
 	question := new(miekg.Msg)
 	question.SetQuestion("web.service.rollcall.internal.", miekg.TypeA)
-	if reply, err := miekg.Exchange(question, odd.DNS); err != nil || reply.Rcode != miekg.RcodeServerFailure {
+	if reply, err := exchange(question, odd.DNS); err != nil || reply.Rcode != miekg.RcodeServerFailure {
 		t.Errorf("the odd server's DNS: %v, %v, want SERVFAIL", reply, err)
 	}
 	last := a.put("k", "x")
 	for _, name := range []string{"a", "b"} {
-		if r := c.servers[name].do("GET", "/v1/default/kv/k", ""); r.body != "x" {
+		if r := c.servers[name].read("/v1/default/kv/k"); r.body != "x" {
 			t.Errorf("read on %s: %d %q", name, r.status, r.body)
 		}
 		compared(name, last)

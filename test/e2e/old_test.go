@@ -33,6 +33,15 @@ func bringBack(t *testing.T, kept, data string) {
 	}
 }
 
+// awaitRevision awaits that a server has a revision of the default namespace, or a later one.
+func (p *process) awaitRevision(revision float64) {
+	p.t.Helper()
+	awaitThat(p.t, fmt.Sprintf("at revision %.0f", revision), func() bool {
+		r := p.do("GET", fmt.Sprintf("/v1/default/kv?consistency=stale&min-revision=%.0f&limit=1", revision), "")
+		return r.status == http.StatusOK
+	})
+}
+
 // isRefused checks that a server does not start because its folder is old, and that it says what to do.
 func isRefused(t *testing.T, p *process) {
 	t.Helper()
@@ -41,7 +50,7 @@ func isRefused(t *testing.T, p *process) {
 		if err == nil {
 			t.Error("the server ended without an error")
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("a server with an old folder goes on\n%s", p.output)
 	}
 	for _, part := range []string{"older than what this server had made durable", "saw in group", "and the folder", "remove the member", "wipe", "--join"} {
@@ -60,8 +69,7 @@ func TestOldFolder(t *testing.T) {
 	kept := keepCopy(t, c.data["c"])
 	c.start("c")
 	for i := range 20 {
-		revision := c.servers["a"].put(fmt.Sprintf("k%d", i), "v")
-		c.servers["c"].do("GET", fmt.Sprintf("/v1/default/kv/k%d?consistency=stale&min-revision=%.0f", i, revision), "").want(t, http.StatusOK)
+		c.servers["c"].awaitRevision(c.servers["a"].put(fmt.Sprintf("k%d", i), "v"))
 	}
 	c.servers["c"].kill()
 	bringBack(t, kept, c.data["c"])
@@ -73,7 +81,7 @@ func TestOldFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.start("c")
-	if got := c.servers["c"].do("GET", "/v1/default/kv/k0", ""); got.body != "w" {
+	if got := c.servers["c"].read("/v1/default/kv/k0"); got.body != "w" {
 		t.Errorf("read on the server that was wiped: %d %q", got.status, got.body)
 	}
 }
@@ -85,7 +93,7 @@ func TestOldFolderSeenByServersThatRestarted(t *testing.T) {
 	kept := keepCopy(t, c.data["c"])
 	c.start("c")
 	for i := range 5 {
-		c.servers["a"].put(fmt.Sprintf("k%d", i), "v")
+		c.servers["c"].awaitRevision(c.servers["a"].put(fmt.Sprintf("k%d", i), "v")) // or nobody saw more than what is kept
 	}
 	for _, name := range []string{"c", "b", "a"} {
 		c.servers[name].stop()
@@ -105,7 +113,7 @@ func TestOldFolderFoundLate(t *testing.T) {
 	kept := keepCopy(t, c.data["c"])
 	c.start("c")
 	for i := range 5 {
-		c.servers["a"].put(fmt.Sprintf("k%d", i), "v")
+		c.servers["c"].awaitRevision(c.servers["a"].put(fmt.Sprintf("k%d", i), "v")) // or nobody saw more than what is kept
 	}
 	for _, name := range []string{"c", "b", "a"} {
 		c.servers[name].stop()

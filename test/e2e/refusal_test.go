@@ -105,7 +105,7 @@ func hostile(t *testing.T, p *process) {
 	if _, err := conn.Write(query); err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	for buffer := make([]byte, 4096); ; {

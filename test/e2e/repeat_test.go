@@ -14,7 +14,7 @@ import (
 // once. A repeat of all of it afterwards changes nothing.
 func TestRepeatsAcrossADeath(t *testing.T) {
 	c := newCluster(t, "a", "b", "c")
-	leader, _ := c.servers["a"].leads("default")
+	leader := c.servers["a"].leader("default")
 	names := []string{"a", "b", "c"}
 	var made atomic.Int64
 	var again atomic.Int64 // attempts behind the first
@@ -65,11 +65,11 @@ func TestRepeatsAcrossADeath(t *testing.T) {
 		}
 		return true
 	})
-	replay := c.servers[leader].do("GET", "/v1/default/events?from=2", "")
+	replay := c.servers[leader].read("/v1/default/events?from=2")
 	if events := int64(strings.Count(replay.body, "\n")); events != made.Load() {
 		t.Errorf("%d events for %d keys", events, made.Load())
 	}
-	system := c.servers["a"].do("GET", "/v1/_system/events", "").body
+	system := c.servers["a"].read("/v1/_system/events").body
 	if n := strings.Count(system, `"type":"rollcall.cluster.version"`); n != 1 || strings.Contains(system, "rollcall.member.version") {
 		t.Errorf("a new cluster comes to its version once, and knows what its founders know:\n%s", system)
 	}

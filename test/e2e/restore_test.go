@@ -111,7 +111,7 @@ func reach(t *testing.T, n *atomic.Int64, want int64) {
 		select {
 		case <-time.After(time.Millisecond):
 		case <-ctx.Done():
-			t.Fatalf("%d of %d in a minute", n.Load(), want)
+			t.Fatalf("%d of %d in %s", n.Load(), want, patience)
 		}
 	}
 }
@@ -190,7 +190,7 @@ func (s snapshotted) join(t *testing.T, p *process) {
 	select {
 	case err := <-b.exited:
 		t.Logf("the server that was removed ended: %v", err)
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("a server that was removed runs on")
 	}
 	if out, status := command(t, "verify", "--data", data); status != 0 {
@@ -278,7 +278,7 @@ func consumeFrom(t *testing.T, p *process, namespace string, first, last uint64)
 	}
 	defer messages.Stop()
 	for want := first; want <= last; want++ {
-		m, err := messages.Next(jetstream.NextMaxWait(30 * time.Second))
+		m, err := messages.Next(jetstream.NextMaxWait(patience))
 		if err != nil {
 			t.Fatalf("%s: waiting for revision %d of %d: %v", namespace, want, last, err)
 		}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -69,7 +68,7 @@ func TestSecretsStay(t *testing.T) {
 		told.WriteString(lookUpText(p.DNS, name))
 	}
 	for registered := 0; registered < 2; {
-		m, err := messages.NextMsg(10 * time.Second)
+		m, err := messages.NextMsg(patience)
 		if err != nil {
 			t.Fatalf("%d registrations were told: %v", registered, err)
 		}

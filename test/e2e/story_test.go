@@ -20,7 +20,7 @@ import (
 
 func deadline(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -96,7 +96,7 @@ func guest(t *testing.T, p *process) {
 		if !strings.Contains(err.Error(), "ermissions") {
 			t.Errorf("publishing was refused with %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("publishing was not refused")
 	}
 	js, err := jetstream.New(nc)
@@ -115,7 +115,7 @@ func lookup(t *testing.T, p *process, name string, kind uint16) (*miekg.Msg, []s
 	t.Helper()
 	q := new(miekg.Msg).SetQuestion(name, kind)
 	q.SetEdns0(1232, false)
-	reply, _, err := new(miekg.Client).ExchangeContext(deadline(t), q, p.DNS)
+	reply, err := exchange(q, p.DNS)
 	if err != nil {
 		t.Fatalf("%s %s: %v", name, miekg.TypeToString[kind], err)
 	}

@@ -114,7 +114,7 @@ func (p *process) done(t *testing.T) string {
 }
 
 // patience is with a busy machine.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()

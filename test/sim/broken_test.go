@@ -101,7 +101,7 @@ func TestCheckersNotice(t *testing.T) {
 			test.break_(&p)
 			t.Logf("seed %d", p.seed)
 			r := simulate(t, p)
-			r.patience = 3 * time.Second // a history that is very wrong takes very long
+			r.patience = time.Minute // a history that is very wrong takes very long
 			t.Log(r)
 			verdicts := r.judge(test.notice...)
 			for _, name := range test.notice {

@@ -238,7 +238,7 @@ func TestFailingDisks(t *testing.T) {
 	}
 	t.Logf("seed %d", p.seed)
 	r := simulate(t, p)
-	r.patience = time.Minute
+	r.patience = 5 * time.Minute
 	t.Log(r)
 	for name, err := range r.judge() {
 		t.Errorf("%s: %v", name, err)

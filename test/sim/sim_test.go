@@ -103,7 +103,7 @@ func TestCluster(t *testing.T) {
 				t.Parallel()
 				t.Logf("seed %d: go test ./test/sim -run TestCluster/servers=%d -seed %d -virtual %s", p.seed, servers, p.seed, *hours)
 				r := simulate(t, p)
-				r.patience = time.Minute
+				r.patience = 5 * time.Minute
 				t.Log(r)
 				for name, err := range r.judge() {
 					t.Errorf("%s: %v", name, err)

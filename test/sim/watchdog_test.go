@@ -17,7 +17,7 @@ type watchdog struct {
 	quit  chan struct{}
 }
 
-const stuckAfter = time.Minute
+const stuckAfter = 3 * time.Minute // a busy machine looks for long at what a server keeps, while no clock goes
 
 func newWatchdog(name string) *watchdog {
 	w := &watchdog{quit: make(chan struct{})}
