@@ -56,7 +56,8 @@ type Config struct {
 	Version string
 	// DrainTime is how long Close waits for requests that are under way (5 s).
 	DrainTime time.Duration
-	// LastRead is how long the stream of a namespace that was deleted stays for consumers who have not been sent all of it (5 s).
+	// LastRead is how long the stream of a namespace that was deleted stays for consumers who have not been sent all of it (5 s),
+	// and a fifth of it where there is another namespace of that name.
 	LastRead time.Duration
 	// PendingBytes bounds what waits for all clients together (512 MiB). It is looked at once a second, and every 100 ms while a
 	// fourth of it waits; beyond it, those are cut off for which most waits, until half of it is left.

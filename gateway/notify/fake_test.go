@@ -25,6 +25,7 @@ type ledgers struct {
 	stuck   map[string]bool
 	ended   map[string]event.Revision // namespaces that are closed, and where
 	open    int                       // followers not closed
+	follows map[string]int            // and all there were, by namespace
 }
 
 var errBroken = errors.New("the disk is gone")
@@ -32,7 +33,7 @@ var errBroken = errors.New("the disk is gone")
 // newLedgers has _system and default. Followers must be closed when the test ends.
 func newLedgers(t testing.TB) *ledgers {
 	t.Helper()
-	l := &ledgers{t: t, events: map[string][]event.Event{}, changed: make(chan struct{}), stuck: map[string]bool{}, ended: map[string]event.Revision{}}
+	l := &ledgers{t: t, events: map[string][]event.Event{}, changed: make(chan struct{}), stuck: map[string]bool{}, ended: map[string]event.Revision{}, follows: map[string]int{}}
 	l.add(event.System, event.NamespaceOpened{Namespace: event.System, Cluster: "test"})
 	l.create(event.Default)
 	t.Cleanup(func() {
@@ -124,6 +125,13 @@ func (l *ledgers) all(namespace string) []event.Event {
 	return slices.Clone(l.events[namespace])
 }
 
+// followers counts those that there were of a namespace.
+func (l *ledgers) followers(namespace string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.follows[namespace]
+}
+
 func (l *ledgers) Cluster() string { return "test" }
 
 func (l *ledgers) Members(context.Context) ([]gateway.Member, error) { return nil, nil }
@@ -179,6 +187,7 @@ func (l *ledgers) Follow(namespace string, from event.Revision) (gateway.Followe
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open++
+	l.follows[namespace]++
 	return &tail{ledgers: l, namespace: namespace, next: from}, nil
 }
 

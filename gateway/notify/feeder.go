@@ -66,6 +66,7 @@ type feeder struct {
 	events  atomic.Uint64 // events published
 	resyncs atomic.Uint64
 	absent  atomic.Bool   // there was no such namespace when it was looked for last
+	wanted  atomic.Bool   // by the next namespace of that name, once this one has ended
 	moved   chan struct{} // reached or absent changed
 
 	telling sync.Mutex // held while a bookmark is published

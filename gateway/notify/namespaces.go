@@ -14,7 +14,8 @@ import (
 func (s *Server) ensure(ctx context.Context, namespace string, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.feeders[namespace] != nil {
+	if f := s.feeders[namespace]; f != nil {
+		f.wanted.Store(false) // it feeds this very one
 		return
 	}
 	f := newFeeder(s, namespace)
@@ -36,7 +37,8 @@ func (s *Server) ensure(ctx context.Context, namespace string, known bool) {
 
 // drop ends the feeder of a namespace that was deleted, once it has told the end, and takes its stream away; closed is the
 // revision of the end. It returns when that is done, so that the feeder of the next namespace of that name has nobody
-// beside it.
+// beside it. That feeder may be there already, where a namespace was made anew before it was heard that the one before
+// is gone: it stays.
 func (s *Server) drop(ctx context.Context, namespace string, closed event.Revision) {
 	s.mu.Lock()
 	f := s.feeders[namespace]
@@ -45,13 +47,16 @@ func (s *Server) drop(ctx context.Context, namespace string, closed event.Revisi
 		return
 	}
 	f.awaitEnd(ctx, closed)
+	if f.reached.Load() > uint64(closed) && !f.absent.Load() {
+		return
+	}
 	f.letRead(ctx)
 	f.stop()
 	<-f.done
 	if err := f.dropStream(ctx); err != nil && ctx.Err() == nil {
 		s.log.Warn("cannot take away the stream of a namespace that was deleted", "namespace", namespace, "error", err)
 	}
-	if err := f.bookmark(true); err != nil {
+	if err := f.bookmark(closed); err != nil {
 		s.log.Warn("cannot tell that a namespace has ended", "namespace", namespace, "error", err)
 	}
 	s.lines.give(f.line)
@@ -85,6 +90,15 @@ func (s *Server) inTurn(ctx context.Context, namespace string, do func()) {
 			delete(s.turns, namespace)
 		}
 	})
+}
+
+// hurry has the one before of a namespace that is made anew not be waited for much longer.
+func (s *Server) hurry(namespace string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.feeders[namespace]; f != nil {
+		f.wanted.Store(true)
+	}
 }
 
 // ensurePlaced gives those namespaces a feeder that are placed already and not there yet: nothing will tell when they come.
@@ -142,6 +156,7 @@ func (s *Server) followNamespaces(ctx context.Context, from event.Revision) (eve
 		for _, e := range events {
 			switch b := e.Body.(type) {
 			case event.NamespaceCreated:
+				s.hurry(b.Namespace)
 				s.inTurn(ctx, b.Namespace, func() { s.ensure(ctx, b.Namespace, false) })
 			case event.NamespaceDeleted:
 				s.inTurn(ctx, b.Namespace, func() { s.drop(ctx, b.Namespace, b.Closed) })

@@ -121,6 +121,7 @@ func (s *Server) awaitWindows(ctx context.Context, of []*feeder) error {
 	for _, f := range of {
 		select {
 		case <-f.ready:
+		case <-f.done: // it was deleted meanwhile
 		case <-limit.C:
 			s.log.Warn("let clients in before all windows are filled", "reason", s.Ready())
 			return nil

@@ -397,6 +397,59 @@ func TestDeletedNamespaceHoldsUpNobody(t *testing.T) {
 	eventually(t, "the next one of that name has its stream", has("staging", uint64(closed)+1))
 }
 
+// TestLivesBeforeTheirNews tells a server that a namespace was made, deleted and made again when that is long done: its feeder feeds
+// the second one from the beginning, and goes on when it is heard that the first has ended.
+func TestLivesBeforeTheirNews(t *testing.T) {
+	l := newLedgers(t)
+	s := startServer(t, l, func(c *Config) { c.BookmarkInterval = 10 * time.Millisecond })
+	nc := guest(t, s)
+	got := subscribe(t, nc, "rollcall.staging.>")
+	bookmarks := subscribe(t, nc, Bookmark("staging"))
+	const closed = 5 // what was before is gone
+	l.jump("staging", 10, event.NamespaceOpened{Namespace: "staging", Cluster: "test", Closed: closed})
+	l.put("staging", "b", 5)
+	l.add(event.System, event.NamespaceCreated{Namespace: "staging", Group: 1})
+	reaches(t, s, "staging", 15)
+	l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 2, Closed: closed})
+	l.add(event.System, event.NamespaceCreated{Namespace: "staging", Group: 1, Previous: 3})
+	l.create("other")
+	eventually(t, "the news is heard", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.feeders["other"] != nil && len(s.turns) == 0
+	})
+	l.put("staging", "b", 5)
+	checkLive(t, got, "staging", l.all("staging"))
+	for {
+		m := receive(t, bookmarks)
+		if strings.Contains(string(m.Data), "ended") {
+			t.Fatalf("told that it ended: %s", m.Data)
+		}
+		if m.Header.Get(HeaderRevision) == "20" {
+			break
+		}
+	}
+}
+
+// TestDeletedNamespaceKeepsNobodyFromStarting deletes a namespace whose window is being filled while the server starts, which does
+// not wait for it any more.
+func TestDeletedNamespaceKeepsNobodyFromStarting(t *testing.T) {
+	l := newLedgers(t)
+	l.create("staging")
+	l.put("staging", "a", 5)
+	l.hold("staging", true)
+	defer l.hold("staging", false)
+	go func() {
+		// The server's feeder of _system follows that, and so does who hears the news.
+		for deadline := time.Now().Add(patience); l.followers(event.System) < 2 && time.Now().Before(deadline); {
+			<-time.After(time.Millisecond)
+		}
+		closed := l.add("staging", event.NamespaceClosed{Namespace: "staging"})
+		l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 2, Closed: closed})
+	}()
+	startServer(t, l, func(c *Config) { c.RebuildWait = time.Hour })
+}
+
 // TestLivesBehindTheFeeder deletes a namespace and makes it again while its feeder is behind: a plain subscriber sees the
 // events of both, and nothing of how the first was emptied.
 func TestLivesBehindTheFeeder(t *testing.T) {

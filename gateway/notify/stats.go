@@ -132,26 +132,29 @@ func (s *Server) bookmark(f *feeder) error {
 	default:
 		return nil // while the window is being filled there is nothing to say
 	}
-	return f.bookmark(false)
+	return f.bookmark(0)
 }
 
-// bookmark tells how far the namespace is. The one that says that it has ended is its last.
-func (f *feeder) bookmark(ended bool) error {
+// bookmark tells how far the namespace is. The last one says that it has ended, at a revision.
+func (f *feeder) bookmark(ended event.Revision) error {
 	f.telling.Lock()
 	defer f.telling.Unlock()
 	if f.over {
 		return nil
 	}
 	revision := f.reached.Load()
+	if ended > 0 {
+		revision = min(revision, uint64(ended)) // it may have looked at how the namespace was emptied
+	}
 	body, err := json.Marshal(struct {
 		Namespace string `json:"namespace"`
 		Revision  uint64 `json:"revision"`
 		Ended     bool   `json:"ended,omitempty"`
-	}{f.namespace, revision, ended})
+	}{f.namespace, revision, ended > 0})
 	if err != nil {
 		return err
 	}
-	f.over = ended
+	f.over = ended > 0
 	return f.line.PublishMsg(&nats.Msg{
 		Subject: Bookmark(f.namespace), Data: body,
 		Header: nats.Header{HeaderRevision: {strconv.FormatUint(revision, 10)}},

@@ -150,12 +150,16 @@ func (f *feeder) dropStream(ctx context.Context) error {
 }
 
 // letRead waits until a stream's readers have been sent what is in it: its consumers go with it, and what they have not sent
-// by then is lost, the end of the namespace first of all.
+// by then is lost, the end of the namespace first of all. Plain subscribers to the next namespace of that name wait as well, so
+// once there is one it does not wait for long.
 func (f *feeder) letRead(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, f.config.LastRead)
-	defer cancel()
+	began := time.Now()
+	over := func() bool {
+		took := time.Since(began)
+		return took > f.config.LastRead || took > f.config.LastRead/5 && f.wanted.Load()
+	}
 	const looks = 2 // in a row: what a consumer has sent is on its way through the stream for a moment yet
-	for sent := 0; sent < looks && ctx.Err() == nil; {
+	for sent := 0; sent < looks && ctx.Err() == nil && !over(); {
 		readers, unsent := f.readers(ctx)
 		if readers == 0 {
 			return
