@@ -54,6 +54,7 @@ type feeder struct {
 	// announced is the last revision that subscribers outside of the stream were told, or that is older than
 	// the first of them: filling a stream again must not tell them twice.
 	announced event.Revision
+	between   bool // the event that was announced is the end of a namespace: how it was emptied comes next
 	history   bool // what the ledger holds when it can first be read is older than the first subscriber
 	isReady   bool
 	// published is the last revision that went to subscribers, and dials those of the line when it is known that all
@@ -204,7 +205,7 @@ func (f *feeder) publish(ctx context.Context, p *inflight, events []event.Event)
 			return err
 		}
 		if live {
-			f.announced, f.published = e.Revision, e.Revision
+			f.announced, f.published, f.between = e.Revision, e.Revision, ends(e)
 		}
 		f.events.Add(1)
 		if ends(e) {
@@ -299,4 +300,10 @@ func (f *feeder) reportReady() {
 		f.isReady = true
 		close(f.ready)
 	}
+}
+
+// last is what subscribers were told last of a namespace that was deleted.
+type last struct {
+	revision event.Revision
+	ended    bool // that it has ended
 }

@@ -19,7 +19,7 @@ func (s *Server) ensure(ctx context.Context, namespace string, known bool) {
 		return
 	}
 	f := newFeeder(s, namespace)
-	f.announced = s.told[namespace]
+	f.announced, f.between = s.told[namespace].revision, s.told[namespace].ended
 	if known {
 		if head, err := s.config.Backend.Head(namespace); err == nil {
 			f.goal, f.announced = head, head
@@ -56,7 +56,10 @@ func (s *Server) drop(ctx context.Context, namespace string, closed event.Revisi
 	if err := f.dropStream(ctx); err != nil && ctx.Err() == nil {
 		s.log.Warn("cannot take away the stream of a namespace that was deleted", "namespace", namespace, "error", err)
 	}
-	if err := f.bookmark(closed); err != nil {
+	if f.reached.Load() < uint64(closed) {
+		// Subscribers lack the end. They are told it with the next namespace of that name; until then bookmarks stand still.
+		s.log.Info("the end of a namespace was not told", "namespace", namespace, "reached", f.reached.Load(), "end", closed)
+	} else if err := f.bookmark(closed); err != nil {
 		s.log.Warn("cannot tell that a namespace has ended", "namespace", namespace, "error", err)
 	}
 	s.lines.give(f.line)
@@ -64,7 +67,7 @@ func (s *Server) drop(ctx context.Context, namespace string, closed event.Revisi
 	defer s.mu.Unlock()
 	delete(s.feeders, namespace)
 	if f.announced > 0 {
-		s.told[namespace] = f.announced
+		s.told[namespace] = last{revision: f.announced, ended: f.between}
 	}
 }
 

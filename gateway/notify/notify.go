@@ -22,7 +22,6 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"github.com/rollcall/rollcall/log/event"
 )
 
 // Server is a running NATS server and what feeds it. Its methods may be called concurrently.
@@ -41,9 +40,9 @@ type Server struct {
 
 	mu      sync.Mutex
 	feeders map[string]*feeder // by namespace
-	// told is, for namespaces that were deleted, the last revision that subscribers were told: one of that name that is made
-	// anew goes on behind it.
-	told map[string]event.Revision
+	// told is, for namespaces that were deleted, what subscribers were told last: one of that name that is made anew goes on
+	// behind it.
+	told map[string]last
 	// turns are closed when what was begun last about a namespace is done.
 	turns map[string]chan struct{}
 }
@@ -66,7 +65,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	}
 	s := &Server{
 		config: c, log: c.Logger, broker: b,
-		feeders: map[string]*feeder{}, told: map[string]event.Revision{}, turns: map[string]chan struct{}{},
+		feeders: map[string]*feeder{}, told: map[string]last{}, turns: map[string]chan struct{}{},
 	}
 	running, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel

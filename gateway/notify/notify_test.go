@@ -431,6 +431,66 @@ func TestLivesBeforeTheirNews(t *testing.T) {
 	}
 }
 
+// TestLivesThatWereMissed has a feeder be too late for the end of a namespace, or for all of the next one, or both: plain subscribers
+// are told what they lack when there is one of that name again, and nothing of how those before were emptied.
+func TestLivesThatWereMissed(t *testing.T) {
+	for _, late := range []bool{true, false} {
+		t.Run(fmt.Sprintf("late for the first end %t", late), func(t *testing.T) {
+			t.Parallel()
+			missLives(t, late)
+		})
+	}
+}
+
+func missLives(t *testing.T, late bool) {
+	l := newLedgers(t)
+	l.create("staging")
+	s := startServer(t, l)
+	got := subscribe(t, guest(t, s), "rollcall.staging.>")
+	begins := len(l.all("staging"))
+	var want []event.Event
+	live := func() { // and die
+		l.put("staging", "a", 5)
+		l.remove("staging")
+		want = append(want, l.all("staging")[begins:]...)
+	}
+	empty := func() {
+		l.add("staging", event.KeyDeleted{Key: "a"}, event.KeyDeleted{Key: "b"})
+		begins = len(l.all("staging"))
+		l.add("staging", event.NamespaceOpened{Namespace: "staging", Cluster: "test"})
+	}
+	has := func(n int) func() bool { return func() bool { return len(s.list()) == n } }
+
+	l.hold("staging", late)
+	live()
+	first := event.Revision(len(l.all("staging")))
+	if !late {
+		reaches(t, s, "staging", first)
+	}
+	l.hold("staging", true)
+	empty()
+	l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 2, Closed: first})
+	eventually(t, "the first is gone", has(2))
+
+	live()
+	second := event.Revision(len(l.all("staging")))
+	empty()
+	l.add(event.System, event.NamespaceCreated{Namespace: "staging", Group: 1, Previous: 3}) // its feeder is too late
+	eventually(t, "the second has a feeder", has(3))
+	l.add(event.System, event.NamespaceDeleted{Namespace: "staging", Group: 1, Placed: 4, Closed: second})
+	eventually(t, "the second is gone", has(2))
+
+	l.put("staging", "a", 5)
+	want = append(want, l.all("staging")[begins:]...)
+	l.mu.Lock()
+	delete(l.ended, "staging")
+	l.mu.Unlock()
+	l.hold("staging", false)
+	l.add(event.System, event.NamespaceCreated{Namespace: "staging", Group: 1, Previous: 5})
+	checkLive(t, got, "staging", want)
+	checkOrdered(t, guest(t, s), "staging", uint64(begins+1), l.all("staging")[begins:])
+}
+
 // TestDeletedNamespaceKeepsNobodyFromStarting deletes a namespace whose window is being filled while the server starts, which does
 // not wait for it any more.
 func TestDeletedNamespaceKeepsNobodyFromStarting(t *testing.T) {

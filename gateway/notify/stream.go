@@ -132,11 +132,54 @@ func (f *feeder) rebuild(ctx context.Context) error {
 	if err := f.js.DeleteStream(ctx, Stream(f.namespace)); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("delete the stream: %w", err)
 	}
+	if err := f.catchUp(ctx, first); err != nil {
+		return err
+	}
 	if _, err := f.js.CreateStream(ctx, f.streamConfig(first)); err != nil {
 		return fmt.Errorf("make the stream: %w", err)
 	}
 	f.exists = true
 	f.advance(first - 1)
+	return nil
+}
+
+// catchUp tells plain subscribers what the stream does not go back to, and they were not told yet: the end of a namespace whose
+// feeder was too late for it, or all of one that was gone before it had a feeder. There is no stream that could take it for its own.
+func (f *feeder) catchUp(ctx context.Context, first event.Revision) error {
+	if f.announced == 0 || f.announced+1 >= first {
+		return nil // it tells nobody what was before the server
+	}
+	follower, err := f.config.Backend.Follow(f.namespace, f.announced+1)
+	if err != nil {
+		return fmt.Errorf("follow the ledger from revision %d: %w", f.announced+1, err)
+	}
+	defer follower.Close()
+	for f.announced+1 < first {
+		events, err := follower.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("read the ledger: %w", err)
+		}
+		for _, e := range events {
+			if e.Revision >= first {
+				f.announced = first - 1 // numbers are left out by a restore
+				break
+			}
+			if _, opened := e.Body.(event.NamespaceOpened); opened {
+				f.between = false
+			}
+			if !f.between {
+				if err := f.line.PublishMsg(f.writer.write(e, true)); err != nil {
+					return fmt.Errorf("tell of revision %d: %w", e.Revision, err)
+				}
+				f.published = e.Revision
+			}
+			f.between = f.between || ends(e)
+			f.announced = e.Revision
+		}
+		if err := f.settle(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
