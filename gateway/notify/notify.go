@@ -21,7 +21,6 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-
 )
 
 // Server is a running NATS server and what feeds it. Its methods may be called concurrently.

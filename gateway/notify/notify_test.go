@@ -443,6 +443,7 @@ func TestLivesThatWereMissed(t *testing.T) {
 }
 
 func missLives(t *testing.T, late bool) {
+	t.Helper()
 	l := newLedgers(t)
 	l.create("staging")
 	s := startServer(t, l)
