@@ -51,10 +51,13 @@ func breakOff(f *log.Follower, err error) error {
 	return err
 }
 
-// starve gives a follower nothing of what comes live.
+// starve gives a follower nothing of what comes live, or not all.
 func starve(events []event.Event) []event.Event {
-	if fault.Broken(fault.FeedStops) {
+	switch {
+	case fault.Broken(fault.FeedStops):
 		return nil
+	case fault.Broken(fault.LoseEvent): // live alone: who reads the ledger to judge by it has all of it
+		return slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool { return e.Revision%nowAndThen == 0 })
 	}
 	return distort(events)
 }
@@ -64,8 +67,6 @@ func distort(events []event.Event) []event.Event {
 	switch {
 	case fault.Broken(fault.LoseEnd):
 		return slices.DeleteFunc(slices.Clone(events), endsLife)
-	case fault.Broken(fault.LoseEvent):
-		return slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool { return e.Revision%nowAndThen == 0 })
 	case fault.Broken(fault.HalfCommit):
 		return slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool {
 			return e.Revision == e.Commit && len(events) > 1 && events[0].Commit == e.Commit

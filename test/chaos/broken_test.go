@@ -31,7 +31,7 @@ func TestCheckersNotice(t *testing.T) {
 		{name: fault.RevisionFalls, servers: 1, checker: "RevisionsNeverFall"},
 		{name: fault.OtherBytes, servers: 3, one: true, checker: "ServersEqual"},
 		{name: fault.MinRevision, servers: 3, one: true, more: []string{"delay commit.before 40ms"}, checker: "MinRevisionHonoured"},
-		{name: fault.LoseEvent, servers: 1, checker: "SubscribersMissNothing"},
+		{name: fault.LoseEvent, servers: 1, checker: "SubscribersMissNothing", enough: passedOver},
 		{name: fault.HalfCommit, servers: 1, checker: "SubscribersMissNothing"},
 		{name: fault.HalfCommit, servers: 1, checker: "BookmarksTrue", enough: markedInside},
 		{name: fault.RepeatEvent, servers: 1, checker: "SubscribersInOrder"},
@@ -90,6 +90,24 @@ func TestCheckersNotice(t *testing.T) {
 			}
 		})
 	}
+}
+
+// passedOver tells whether a subscriber to everything was given an event that does not follow on the one before. The servers notice most
+// gaps before they hand them on, as long as they are not quite up to date.
+func passedOver(l *load) bool {
+	return slices.ContainsFunc(l.followers.streams, func(f *follower) bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.got.Filter != "" {
+			return false
+		}
+		for i := 1; i < len(f.got.Events); i++ {
+			if f.got.Events[i].Revision > f.got.Events[i-1].Revision+1 {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // markedInside tells whether a subscriber was given a bookmark while it had but a part of a commit. Half a commit is told to each of them all
