@@ -349,7 +349,7 @@ func TestDeletedNamespaceIsReadToItsEnd(t *testing.T) {
 		}
 	}
 	known := event.Revision(len(l.all("staging")))
-	read(1, known) // the stream waits for them for a second, in which a busy machine does not send all of it to everyone
+	read(1, known) // most of it before the end, so that what is left is the end
 	l.put("staging", "b", 5)
 	l.remove("staging")
 	closed := event.Revision(len(l.all("staging")))
